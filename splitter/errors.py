@@ -1,0 +1,87 @@
+"""The errors of the splitter, and what each tells the one who catches it.
+
+Owns: the hierarchy. Must not know: who raises or catches.
+Invariant: every error that can reach a person carries a sentence that says what is wrong; every error that can end an
+exchange carries the status a client is to see (RFC 9110 section 15) and whose fault it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class SplitterError(Exception):
+    """Base of all errors this project raises on purpose; any other exception is a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a configuration.
+
+    `path` is dotted (`rollout.routes[0].percent`), empty for the file as a whole; `line` counts from 1, 0 when the value
+    did not come from a file; `source` names the file or the environment variable.
+    """
+
+    path: str
+    message: str
+    source: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}" if self.line else self.source
+        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+
+
+class ConfigError(SplitterError):
+    """A configuration that can't be used. `faults` lists everything wrong with it, not just the first thing."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class Source(Enum):
+    """Whose fault it was that an exchange failed."""
+
+    DOWNSTREAM = "downstream"
+    UPSTREAM = "upstream"
+    INTERNAL = "internal"
+
+
+class Retry(Enum):
+    """When the request may be sent again (RFC 9110 section 9.2.2)."""
+
+    ALWAYS = "always"  # nothing was sent: any method
+    REUSED_ONLY = "reused_only"  # a kept connection that the backend was closing just then
+    IDEMPOTENT = "idempotent"  # something was sent, no answer seen
+    NEVER = "never"
+
+
+class ExchangeError(SplitterError):
+    """One request can't be completed. `status` is what its client sees if nothing was sent to it yet.
+
+    `kind` is the word in `splitter_backend_failures_total` and in the JSON body's `code`.
+    """
+
+    def __init__(self, kind: str, message: str, *, status: int, source: Source, retry: Retry = Retry.NEVER) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.status = status
+        self.source = source
+        self.retry = retry
+
+
+class BadRequest(ExchangeError):
+    """A request refused before any backend saw it."""
+
+    def __init__(self, message: str, *, status: int = 400, kind: str = "bad_request") -> None:
+        super().__init__(kind, message, status=status, source=Source.DOWNSTREAM)
+
+
+class BadResponse(ExchangeError):
+    """A backend's answer that is not HTTP, or that two readers could read differently."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("protocol", message, status=502, source=Source.UPSTREAM)
