@@ -42,7 +42,7 @@ find_python() {
 apt_install() {
     command -v apt-get >/dev/null || die "install Python 3.11 or newer with venv and pip, then try again" \
         "(or name one: make install PYTHON=/path/of/python3)"
-    [ "$(id -u)" = 0 ] || die "$1; as root:" "  sudo apt-get update && sudo apt-get install -y $2"
+    [ "$(id -u)" = 0 ] || die "$1; run:" "  sudo apt-get update && sudo apt-get install -y $2"
     say "$1: installing $2 with apt"
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"; } \
         >>"$log" 2>&1 </dev/null || die "apt-get could not install $2: $(grep '^E:' "$log" | head -n 1)" "all of it is in $log"
@@ -85,7 +85,9 @@ usable() {
 }
 
 up_to_date && exit 0
-[ -w "$root" ] || die "$root is not writable by $(id -un)"
+for path in "$root" "$log" "$venv" "$root"/*.egg-info; do
+    [ ! -e "$path" ] || [ -w "$path" ] || die "$path can't be written by $(id -un): it belongs to $(stat -c %U "$path")"
+done
 exec 9>>"$log"
 command -v flock >/dev/null && flock 9 # two `make` at once: the second waits, and finds it done
 up_to_date && exit 0
@@ -100,14 +102,14 @@ if ! usable; then
 fi
 : >"$venv/.installing" # left behind only by an interruption: then nothing in .venv can be trusted
 say "installing into .venv with Python $(version_of "$venv/bin/python") (a minute the first time; details in $log)"
-if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --retries 2 -e "$wanted" >>"$log" 2>&1 </dev/null; then
+if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --retries "${PIP_RETRIES:-2}" -e "$wanted" >>"$log" 2>&1 </dev/null; then
     rm -f "$venv/.installing" # pip undid its own work
     if grep -Eq 'NewConnectionError|NameResolutionError|Connect(Timeout|ion refused)|ReadTimeout|timed out|ProxyError|SSLError|unreachable' "$log"; then
         die "the package index could not be reached (${PIP_INDEX_URL:-the one pip is configured for}); check the network, or set one of:" \
             "  PIP_INDEX_URL=https://your.mirror/simple   HTTPS_PROXY=http://your.proxy:3128   PIP_CERT=/your/ca.pem" \
             "  PIP_NO_INDEX=1 PIP_FIND_LINKS=/directory/of/wheels" "the whole output of pip is in $log"
     fi
-    die "pip failed: $(grep -E '^ *(ERROR|error):' "$log" | tail -n 1)" "the whole output of pip is in $log"
+    die "pip failed: $(grep -E '^ *(ERROR|error):' "$log" | grep -v subprocess-exited | tail -n 1)" "the whole output of pip is in $log"
 fi
 echo "$(made_of) $(project_hash)" >"$venv/.installed-$mode"
 rm -f "$venv/.installing"

@@ -1,0 +1,1 @@
+"""The tests, one directory for each kind (ARCHITECTURE.md says which)."""
