@@ -1,0 +1,233 @@
+"""Connections to one backend: kept ones first, new ones up to a limit, a bounded queue behind that.
+
+Owns: which connection serves which request, how many there are, when an idle one is given up.
+Must not know: HTTP, why the backend was chosen, what is done with a connection once it is lent.
+Invariants:
+- a connection is idle, lent or gone, never two of these;
+- connecting + idle + lent never exceeds `max_connections` of an endpoint;
+- whoever waits is served in order, told of a failure, or was cancelled by its owner: nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from splitter.errors import ExchangeError, Retry, Source
+from splitter.http1.response import ResponseHeadReader
+from splitter.proxy.upstream import Upstream
+from splitter.stats import Stats
+from splitter.tasks import Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a backend: TCP host and port, or a unix socket's path when `host` is empty."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def authority(self) -> bytes:
+        """What `Host` says of it."""
+        if not self.host:
+            return b"localhost"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """`max_connections` and `max_waiting` are for each endpoint; `idle_s` is how long an unused connection is kept."""
+
+    connect_timeout_s: float
+    idle_s: float
+    max_connections: int
+    max_waiting: int
+    header_bytes: int
+    headers: int
+
+
+class Waiter(Protocol):
+    """Who asks for a connection that isn't there yet."""
+
+    waiting: bool
+
+    def on_connection(self, upstream: Upstream) -> None: ...
+    def on_no_connection(self, error: ExchangeError) -> None: ...
+
+
+class EndpointPool:
+    """The connections to one endpoint."""
+
+    __slots__ = (
+        "_closed", "_connecting", "_idle", "_lent", "_limits", "_reader", "_stats", "_tasks", "_waiters", "clock", "endpoint",
+    )  # fmt: skip
+
+    def __init__(
+        self, endpoint: Endpoint, limits: PoolLimits, tasks: Tasks, stats: Stats, clock: Callable[[], float]
+    ) -> None:
+        self.endpoint = endpoint
+        self.clock = clock
+        self._limits = limits
+        self._tasks = tasks
+        self._stats = stats
+        self._reader = ResponseHeadReader(limits.headers)
+        self._idle: list[Upstream] = []
+        self._lent: set[Upstream] = set()
+        self._waiters: deque[Waiter] = deque()
+        self._connecting = 0
+        self._closed = False
+
+    @property
+    def outstanding(self) -> int:
+        """Requests under way or waiting here."""
+        return len(self._lent) + len(self._waiters)
+
+    def counts(self) -> dict[str, int]:
+        """Connections by state, for people and metrics."""
+        return {"idle": len(self._idle), "active": len(self._lent), "connecting": self._connecting}
+
+    def take_idle(self) -> Upstream | None:
+        """The kept connection used last: the one least likely to have been closed by the backend meanwhile."""
+        idle = self._idle
+        while idle:
+            upstream = idle.pop()
+            if upstream.usable():
+                self._lent.add(upstream)
+                return upstream
+        return None
+
+    def wait(self, waiter: Waiter) -> None:
+        """Queue for a connection; a new one is opened while the limit allows. Raises ExchangeError when the queue is full."""
+        if len(self._waiters) >= self._limits.max_waiting:
+            raise ExchangeError(
+                "overload", "every connection to the backend is busy and the queue is full",
+                status=503, source=Source.UPSTREAM, retry=Retry.NEVER,
+            )  # fmt: skip
+        waiter.waiting = True
+        self._waiters.append(waiter)
+        self._open_if_needed()
+
+    def cancel(self, waiter: Waiter) -> None:
+        """The waiter does not want a connection any more."""
+        waiter.waiting = False
+        try:
+            self._waiters.remove(waiter)
+        except ValueError:
+            return  # it was served in this very moment
+
+    def give_back(self, upstream: Upstream) -> None:
+        """A lent connection can be used again."""
+        self._lent.discard(upstream)
+        if self._closed:
+            upstream.close()
+            return
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if waiter.waiting:
+                waiter.waiting = False
+                self._lent.add(upstream)
+                waiter.on_connection(upstream)
+                return
+        upstream.idle_since_s = self.clock()
+        self._idle.append(upstream)
+
+    def on_gone(self, upstream: Upstream) -> None:
+        """A connection was closed, by whichever side, in whichever state."""
+        self._lent.discard(upstream)
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+        self._open_if_needed()
+
+    def expire(self) -> None:
+        """Close the connections nobody has used for a while. The oldest stand first."""
+        limit_s = self.clock() - self._limits.idle_s
+        expired = 0
+        for upstream in self._idle:
+            if upstream.idle_since_s > limit_s:
+                break
+            expired += 1
+        old, self._idle = self._idle[:expired], self._idle[expired:]
+        for upstream in old:
+            upstream.close()
+
+    def close(self) -> None:
+        """Keep nothing any more; what is lent is closed when it comes back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for upstream in idle:
+            upstream.close()
+
+    def _open_if_needed(self) -> None:
+        total = len(self._lent) + len(self._idle) + self._connecting
+        if self._connecting < len(self._waiters) and total < self._limits.max_connections:
+            self._connecting += 1
+            self._tasks.start(self._connect(), "connect")
+
+    async def _connect(self) -> None:
+        endpoint, loop = self.endpoint, asyncio.get_running_loop()
+        upstream = Upstream(self, endpoint.authority, self._stats, self._reader, self._limits.header_bytes)
+        error: ExchangeError | None = None
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout_s):
+                if endpoint.host:
+                    await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
+                else:
+                    await loop.create_unix_connection(lambda: upstream, endpoint.path)
+        except TimeoutError:
+            error = _no_connection(f"no connection within {self._limits.connect_timeout_s:g} s")
+        except OSError as cause:
+            error = _no_connection(cause.strerror or str(cause))
+        finally:
+            self._connecting -= 1
+        if error is None and not upstream.usable():
+            error = _no_connection("the backend closed the connection at once")
+        if error is None:
+            self._lent.add(upstream)
+            self.give_back(upstream)
+        else:
+            self._fail_next(error)
+        self._open_if_needed()
+
+    def _fail_next(self, error: ExchangeError) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if waiter.waiting:
+                waiter.waiting = False
+                waiter.on_no_connection(error)
+                return
+
+
+def _no_connection(why: str) -> ExchangeError:
+    return ExchangeError("connect", f"could not connect: {why}", status=502, source=Source.UPSTREAM, retry=Retry.ALWAYS)
+
+
+class BackendPool:
+    """The endpoints of one backend; a request goes to the one with the least outstanding."""
+
+    __slots__ = ("endpoints", "name")
+
+    def __init__(self, name: str, endpoints: tuple[EndpointPool, ...]) -> None:
+        self.name = name
+        self.endpoints = endpoints
+
+    def choose(self) -> EndpointPool:
+        """The least busy endpoint. Of equals the one whose turn it is, so that a quiet service uses all."""
+        if len(self.endpoints) == 1:
+            return self.endpoints[0]
+        best = min(self.endpoints, key=lambda endpoint: endpoint.outstanding)
+        self.endpoints = (*(e for e in self.endpoints if e is not best), best)
+        return best
+
+    def expire(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.expire()
+
+    def close(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.close()

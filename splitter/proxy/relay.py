@@ -1,0 +1,412 @@
+"""One request and its response, from the decision to the record.
+
+Owns: the phases decide, acquire, send, relay, record, and the side exits retry, fail, switch.
+Must not know: how bytes become heads, where connections come from, who set the percent.
+Invariants:
+- the decision that is counted is the one that was acted on; it is taken again if the snapshot changed before the first
+  byte went out, so a rollback covers requests still waiting for a connection;
+- a request is sent a second time only where RFC 9110 section 9.2.2 allows it;
+- every exchange is recorded exactly once, whatever its end;
+- the happy path makes no task and no timer.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source
+from splitter.http1.chunked import encode_chunk, encode_end
+from splitter.http1.fields import Pair
+from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
+from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.proxy.flow import Hold
+from splitter.routing import FORCE_PARAMETER, without_force
+
+if TYPE_CHECKING:
+    from splitter.proxy.downstream import Downstream
+    from splitter.proxy.plane import DataPlane
+    from splitter.proxy.pool import EndpointPool
+    from splitter.proxy.upstream import Upstream
+
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+_UNSENT_BYTES: Final = 64 * 1024
+CLIENT_CLOSED: Final = 499
+"""nginx's word for a client that left before its answer; it is only ever counted, never sent."""
+
+
+class Answer(Enum):
+    """How far the response has come."""
+
+    NONE = "none"
+    HEAD_SENT = "head sent"
+    TUNNEL = "tunnel"
+    DONE = "done"
+
+
+class Exchange:
+    """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
+
+    __slots__ = (
+        "_answer",
+        "_chunk_out",
+        "_downstream",
+        "_held",
+        "_held_bytes",
+        "_keep_alive",
+        "_plane",
+        "_pool",
+        "_request_done",
+        "_router",
+        "_target",
+        "_timeouts",
+        "_tunnel_eofs",
+        "_upstream",
+        "decision",
+        "head",
+        "request_id",
+        "response_bytes",
+        "started_s",
+        "status",
+        "waiting",
+    )
+
+    def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
+        self._plane = plane
+        self._downstream = downstream
+        self.head = head
+        self.started_s = perf_counter()
+        self._answer = Answer.NONE
+        self._upstream: Upstream | None = None
+        self._pool: EndpointPool | None = None
+        self._request_done = head.shape.body == NO_BODY
+        # What was sent of the body, so that it can be sent again; None once it is too much to hold.
+        self._held: list[bytes] | None = None if self._request_done else []
+        self._held_bytes = 0
+        self._keep_alive = False
+        self._chunk_out = False
+        self._tunnel_eofs = 0
+        self.response_bytes = 0
+        self.status = 0
+        self.waiting = False
+
+    # --- decide, acquire, send ---
+
+    def start(self) -> None:
+        head, plane = self.head, self._plane
+        self.request_id = request_id_of(head) or plane.new_request_id()
+        self._target = without_force(head.target) if FORCE_PARAMETER in head.query else head.target
+        self._decide()
+        if self.decision.force_ignored:
+            plane.stats.force_ignored += 1
+        self._acquire()
+
+    def _decide(self) -> None:
+        plane = self._plane
+        self._router = plane.router
+        self.decision = plane.router.decide(self.head, self._downstream.peer, domain_ejected=plane.domain_ejected)
+
+    def _acquire(self) -> None:
+        backend = self._plane.backends[self.decision.backend]
+        self._timeouts = backend.timeouts
+        pool = self._pool = backend.pool.choose()
+        upstream = pool.take_idle()
+        if upstream is not None:
+            self._send(upstream)
+            return
+        self._downstream.set_deadline(self._timeouts.response_s)
+        try:
+            pool.wait(self)
+        except ExchangeError as error:
+            self.fail(error)
+
+    def on_connection(self, upstream: Upstream) -> None:
+        """The pool has one now."""
+        if self._router is not self._plane.router:
+            before = self.decision.backend
+            self._decide()
+            if self.decision.backend is not before:
+                if self._pool is not None:
+                    self._pool.give_back(upstream)
+                self._acquire()
+                return
+        self._send(upstream)
+
+    def on_no_connection(self, error: ExchangeError) -> None:
+        self.fail(error)
+
+    def _send(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        head, downstream, plane = self.head, self._downstream, self._plane
+        upstream.bind(self, head.method)
+        authority = upstream.authority
+        data = render_request(head, self._target, downstream.forwarded, self.request_id, authority)
+        if self._held:
+            data += b"".join(self._held)
+        timeouts = self._timeouts
+        upstream.write(data)
+        if self._request_done:
+            plane.wheel.set(downstream, timeouts.response_s)
+        else:
+            plane.wheel.set(downstream, timeouts.idle_s)
+            downstream.gate.release(Hold.NOT_SENT)
+        if self._held_bytes > plane.replay_bytes:
+            self._held = None
+
+    def on_request_data(self, data: bytes) -> None:
+        """A piece of the body, in order."""
+        self._pass_up(encode_chunk(data) if self.head.shape.body == CHUNKED else data)
+        if self._upstream is not None and self._answer is Answer.NONE:
+            self._downstream.set_deadline(self._timeouts.idle_s)
+
+    def on_request_end(self, trailers: list[Pair]) -> None:
+        """The body is complete."""
+        self._request_done = True
+        if self.head.shape.body == CHUNKED:
+            self._pass_up(encode_end(trailers))
+        if self._upstream is not None and self._answer is Answer.NONE:
+            self._downstream.set_deadline(self._timeouts.response_s)
+
+    def _pass_up(self, data: bytes) -> None:
+        upstream = self._upstream
+        if self._held is not None:
+            # Kept so that it can be sent again; given up when it grows, as then streaming matters more.
+            self._held.append(data)
+            self._held_bytes += len(data)
+            if upstream is None:
+                if self._held_bytes > _UNSENT_BYTES:
+                    self._downstream.gate.hold(Hold.NOT_SENT)  # nowhere to put more
+            elif self._held_bytes > self._plane.replay_bytes:
+                self._held = None
+        if upstream is not None:
+            upstream.write(data)
+
+    # --- relay ---
+
+    def on_whole_response(self, head: ResponseHead, body: bytes) -> None:
+        """Head and body came in one piece: one write, and the exchange is over."""
+        data = self._head_for_client(head)
+        self.response_bytes = len(body)
+        if body:
+            data += body
+        self._downstream.write(data)
+        self._complete()
+
+    def on_response(self, head: ResponseHead, body: bytes) -> None:
+        """The head, and what came of the body with it."""
+        data = self._head_for_client(head)
+        self._downstream.set_deadline(self._timeouts.idle_s)
+        if body:
+            self.response_bytes = len(body)
+            data += encode_chunk(body) if self._chunk_out else body
+        self._downstream.write(data)
+
+    def _head_for_client(self, head: ResponseHead) -> bytes:
+        self.status = head.status
+        self._answer = Answer.HEAD_SENT
+        plane, asked = self._plane, self.head
+        keep_alive = asked.shape.keep_alive and self._request_done and not plane.draining
+        if head.body < 0:  # chunked, or until the backend closes
+            if asked.minor == 1:
+                self._chunk_out = True
+            else:
+                keep_alive = False
+        self._keep_alive = keep_alive
+        if head.status >= 500:
+            plane.stats.fail(self.decision.backend, "5xx")
+        mark = plane.marks[self.decision.backend, self.decision.reason]
+        return render_response(head, mark, client_minor=asked.minor, keep_alive=keep_alive, chunked=self._chunk_out)
+
+    def on_response_data(self, data: bytes) -> None:
+        self.response_bytes += len(data)
+        self._downstream.write(encode_chunk(data) if self._chunk_out else data)
+        self._downstream.set_deadline(self._timeouts.idle_s)
+
+    def on_response_end(self, trailers: list[Pair]) -> None:
+        if self._chunk_out:
+            self._downstream.write(encode_end(trailers))
+        self._complete()
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """100, 102, 103 and the like are for the client; one of HTTP/1.0 doesn't know them (RFC 9110 section 15.2)."""
+        if self.head.minor == 1:
+            self._downstream.write(render_interim(head, b""))
+
+    def _complete(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._release(upstream, reusable=self._request_done)
+        self._record()
+        self._downstream.on_exchange_done(keep_alive=self._keep_alive and self._request_done)
+
+    # --- backpressure ---
+
+    def on_downstream_full(self) -> None:
+        if self._upstream is not None:
+            self._upstream.gate.hold(Hold.PEER_FULL)
+
+    def on_downstream_drained(self) -> None:
+        if self._upstream is not None:
+            self._upstream.gate.release(Hold.PEER_FULL)
+            self._touch()
+
+    def on_upstream_full(self) -> None:
+        self._downstream.gate.hold(Hold.PEER_FULL)
+
+    def on_upstream_drained(self) -> None:
+        self._downstream.gate.release(Hold.PEER_FULL)
+        self._touch()
+
+    def _touch(self) -> None:
+        timeouts = self._timeouts
+        self._downstream.set_deadline(timeouts.tunnel_s if self._answer is Answer.TUNNEL else timeouts.idle_s)
+
+    # --- tunnel ---
+
+    def on_switch(self, head: ResponseHead, rest: bytes) -> None:
+        """101: from here on bytes are passed both ways as they are (RFC 9110 section 7.8)."""
+        if not self.head.shape.upgrade or not head.upgrade or not self._request_done:
+            self.on_bad_response(BadResponse("the backend switched protocols without being asked"))
+            return
+        self.status = head.status
+        mark = self._plane.marks[self.decision.backend, self.decision.reason]
+        self._downstream.write(render_interim(head, mark) + rest)
+        early = self._downstream.begin_tunnel()
+        self._answer = Answer.TUNNEL
+        self._plane.on_tunnel(1)
+        self._plane.record(self)
+        self._touch()
+        if early:
+            self.on_downstream_bytes(early)
+
+    def on_downstream_bytes(self, data: bytes) -> None:
+        if self._upstream is not None:
+            self._upstream.write(data)
+            self._touch()
+
+    def on_upstream_bytes(self, data: bytes) -> None:
+        self._downstream.write(data)
+        self._touch()
+
+    def on_downstream_eof(self) -> None:
+        if self._upstream is not None:
+            self._upstream.write_eof()
+        self._one_side_ended()
+
+    def on_upstream_eof(self) -> None:
+        self._downstream.write_eof()
+        self._one_side_ended()
+
+    def _one_side_ended(self) -> None:
+        self._tunnel_eofs += 1
+        if self._tunnel_eofs == 2:
+            self._end_tunnel()
+
+    def _end_tunnel(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.close_when_sent()
+        if self._answer is Answer.TUNNEL:
+            self._answer = Answer.DONE
+            self._plane.on_tunnel(-1)
+        self._downstream.close()
+
+    # --- ends other than the good one ---
+
+    def on_downstream_lost(self) -> None:
+        """The client left: whatever was held for it is given up."""
+        if self._answer is Answer.TUNNEL:
+            self._end_tunnel()
+            return
+        self._let_go()
+        if self._answer is Answer.NONE:
+            self.status = CLIENT_CLOSED
+        self._record()
+
+    def on_upstream_lost(self, error: Exception | None) -> None:
+        upstream, self._upstream = self._upstream, None
+        if self._answer is Answer.TUNNEL:
+            self._upstream = upstream
+            self._end_tunnel()
+            return
+        if upstream is None:
+            return
+        # A kept connection may be closed by the backend just as a request goes out on it: no answer to it, not even a
+        # byte, means that it was not looked at. The next kept one may be as old, so this may happen several times.
+        can_repeat = self._held is not None or self.head.shape.body == NO_BODY
+        stale = upstream.reused and not upstream.heard and can_repeat
+        if stale and self._answer is Answer.NONE and self.head.method in _IDEMPOTENT:
+            self._router = self._plane.router
+            self._decide()
+            self._acquire()
+            return
+        what = "reset" if error is not None else "closed"
+        self.fail(
+            ExchangeError(
+                "reset", f"the backend {what} the connection before its answer was complete",
+                status=502, source=Source.UPSTREAM, retry=Retry.IDEMPOTENT,
+            )
+        )  # fmt: skip
+
+    def on_bad_response(self, error: BadResponse) -> None:
+        self.fail(error)
+
+    def on_timeout(self) -> None:
+        """The deadline passed: whose fault it is depends on who was to act."""
+        if self._answer is Answer.TUNNEL:
+            self._end_tunnel()
+        elif self._upstream is None:
+            self.fail(
+                ExchangeError(
+                    "overload", "no connection to the backend became free in time",
+                    status=503, source=Source.UPSTREAM, retry=Retry.NEVER,
+                )
+            )  # fmt: skip
+        elif not self._downstream.writable:
+            self._let_go()
+            self._record()
+            self._downstream.abort()
+        elif not self._request_done and not self._downstream.gate.held():
+            self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
+        else:
+            after_s = self._plane.timeouts[backend].response_s
+            self.fail(
+                ExchangeError(
+                    "timeout", f"the backend did not answer within {after_s:g} s",
+                    status=504, source=Source.UPSTREAM, retry=Retry.IDEMPOTENT,
+                )
+            )  # fmt: skip
+
+    def fail(self, error: ExchangeError) -> None:
+        """The one place where an error becomes a status, or the end of the connection when it is too late for one."""
+        self._let_go()
+        if error.source is Source.UPSTREAM:
+            self._plane.stats.fail(self.decision.backend, error.kind)
+        if self._answer is not Answer.NONE:
+            self._record()
+            self._downstream.abort()
+            return
+        self.status = error.status
+        keep_alive = self.head.shape.keep_alive and self._request_done and not self._plane.draining
+        self._downstream.write(self._plane.render_error(self, error, close=not keep_alive))
+        self._record()
+        self._downstream.on_exchange_done(keep_alive=keep_alive)
+
+    def _let_go(self) -> None:
+        """No connection and no place in a queue is held after this."""
+        if self.waiting and self._pool is not None:
+            self._pool.cancel(self)
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._release(upstream, reusable=False)
+
+    def _release(self, upstream: Upstream, *, reusable: bool) -> None:
+        if upstream.gate.reasons:
+            upstream.gate.release(Hold.ANY)
+        upstream.finish(reusable=reusable)
+
+    def _record(self) -> None:
+        if self._answer is not Answer.DONE:
+            self._answer = Answer.DONE
+            self._plane.record(self)
