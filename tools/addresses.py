@@ -95,10 +95,7 @@ def addresses_in_force(options: argparse.Namespace, environment: Mapping[str, st
         if port is not None:
             changed[variable] = f"http://127.0.0.1:{port}"
         urls[name] = (
-            changed.get(variable)
-            or environment.get(variable)
-            or _urls(file, name)
-            or f"http://127.0.0.1:{default_port}"
+            changed.get(variable) or environment.get(variable) or _urls(file, name) or f"http://127.0.0.1:{default_port}"
         )
     legacy, domain = (_own(f"{name.upper()}_URL", urls[name]) for name in ("legacy", "domain"))
     return Addresses(splitter, admin, legacy, domain, urls, changed)
@@ -118,9 +115,7 @@ def _value(file: object, *keys: str) -> object:
     return file
 
 
-def _listen(
-    variable: str, environment: Mapping[str, str], file: object, keys: tuple[str, ...], default: Address
-) -> Address:
+def _listen(variable: str, environment: Mapping[str, str], file: object, keys: tuple[str, ...], default: Address) -> Address:
     given = environment.get(variable)
     if given:
         host, colon, port = given.rpartition(":")

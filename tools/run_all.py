@@ -100,10 +100,9 @@ def _check_ports(addresses: Addresses) -> None:
             obstacle = f"is also wanted for {taken[address.port]}"
         taken[address.port] = wanted.what
         if obstacle:
+            free = ports.free_port_above(address.port)
             lines.append(f"port {address.port} ({wanted.what}) {obstacle}")
-            lines.append(
-                f"""  choose another: make run ARGS="{option} {ports.free_port_above(address.port)}"   (or {wanted.variable}=...)"""
-            )
+            lines.append(f'  choose another: make run ARGS="{option} {free}"   (or {wanted.variable}=...)')
     if lines:
         raise RunError("\n".join(lines))
 
