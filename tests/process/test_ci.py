@@ -19,9 +19,7 @@ def run_pytest(directory: Path, body: str, ci: str) -> subprocess.CompletedProce
     (directory / "test_it.py").write_text(f"import pytest\n\ndef test_runs():\n    assert True\n\n{body}\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(directory)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")} | {"CI": ci}
-    return subprocess.run(
-        command, env=environment, cwd=directory, capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize(

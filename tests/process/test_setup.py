@@ -65,9 +65,7 @@ def stand_in(directory: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def run(
-    project: Path, *arguments: str, script: str = "setup.sh", **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run(project: Path, *arguments: str, script: str = "setup.sh", **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_") and name != "PYTHON"}
     kept["PIP_CONFIG_FILE"] = "/dev/null"
     command = ["/bin/sh", str(project / "tools" / script), *arguments]
@@ -80,9 +78,7 @@ def no_ensurepip(version: str = "3.12.4", prefix: str = "/usr") -> str:
 
 
 class TestMissingPython:
-    def test_without_root_it_names_the_package_of_that_python_and_changes_nothing(
-        self, project: Path, bare: Path
-    ) -> None:
+    def test_without_root_it_names_the_package_of_that_python_and_changes_nothing(self, project: Path, bare: Path) -> None:
         stand_in(bare, "python3", no_ensurepip("3.12.4"))
         stand_in(bare, "apt-get", "#!/bin/sh\nexit 99\n")
         finished = run(project, PATH=str(bare))
@@ -91,9 +87,7 @@ class TestMissingPython:
         assert len(finished.stderr.splitlines()) == 2
         assert not (project / ".venv").exists()
 
-    def test_as_root_it_updates_the_lists_and_installs_that_package(
-        self, project: Path, bare: Path, tmp_path: Path
-    ) -> None:
+    def test_as_root_it_updates_the_lists_and_installs_that_package(self, project: Path, bare: Path, tmp_path: Path) -> None:
         stand_in(bare, "id", "#!/bin/sh\necho 0\n")
         stand_in(bare, "python3", no_ensurepip("3.11.2"))
         calls = tmp_path / "calls"
