@@ -17,9 +17,7 @@ BOUNDS_S: Final = (
 )  # fmt: skip
 """Upper bounds in seconds, each at most twice the one before: p95 + 50 % must be seen, not rounded away."""
 
-METHODS: Final = {
-    method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
-}
+METHODS: Final = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 OTHER: Final = "other"
 
 FAILURE_KINDS: Final = ("connect", "timeout", "reset", "protocol", "overload", "5xx")

@@ -16,7 +16,15 @@ _RETRY_AFTER_S: Final = 1
 
 
 def render_error(
-    status: int, code: str, message: str, request_id: str, *, mark: bytes, date: str, close: bool, head_only: bool = False
+    status: int,
+    code: str,
+    message: str,
+    request_id: str,
+    *,
+    mark: bytes,
+    date: str,
+    close: bool,
+    head_only: bool = False,
 ) -> bytes:
     """The whole response. `mark` are the splitter's own field lines; `head_only` for HEAD (RFC 9110 section 9.3.2)."""
     body = json.dumps({"error": {"code": code, "message": message, "request_id": request_id}}).encode() + b"\n"

@@ -145,9 +145,7 @@ class RequestHeadReader:
             shape = self._read_odd(block, head)
             target = head.target
         if len(target) > self._limits.target_bytes:
-            raise BadRequest(
-                f"the target is longer than {self._limits.target_bytes} bytes", status=414, kind="uri_too_long"
-            )
+            raise BadRequest(f"the target is longer than {self._limits.target_bytes} bytes", status=414, kind="uri_too_long")
         if head.method in _REFUSED_METHODS:
             raise BadRequest(f"{head.method.decode()} is not for this server", status=405, kind="method_not_allowed")
         head.path, _, head.query = target.partition(b"?")
@@ -327,7 +325,7 @@ def request_id_of(head: RequestHead) -> bytes | None:
 def render_request(head: RequestHead, target: bytes, forwarded: Forwarded, request_id: bytes, authority: bytes) -> bytes:
     """The head for the backend. `authority` is its own name, for clients of HTTP/1.0 that sent no Host."""
     shape = head.shape
-    if shape.rewrite:
+    if shape.rewrite or not head.minor:
         return _render_rewritten(head, target, forwarded, request_id, authority)
     return (
         b"%b %b HTTP/1.1\r\n%b%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 splitter\r\n\r\n"
@@ -335,9 +333,7 @@ def render_request(head: RequestHead, target: bytes, forwarded: Forwarded, reque
     )  # fmt: skip
 
 
-def _render_rewritten(
-    head: RequestHead, target: bytes, forwarded: Forwarded, request_id: bytes, authority: bytes
-) -> bytes:
+def _render_rewritten(head: RequestHead, target: bytes, forwarded: Forwarded, request_id: bytes, authority: bytes) -> bytes:
     shape, fields = head.shape, head.fields
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
     ours = _REPLACED

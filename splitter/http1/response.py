@@ -48,7 +48,18 @@ class ResponseHead:
     the length is not told by Content-Length.
     """
 
-    __slots__ = ("body", "fields", "keep_alive", "lines", "minor", "reason", "rendered", "rendered_for", "status", "upgrade")
+    __slots__ = (
+        "body",
+        "fields",
+        "keep_alive",
+        "lines",
+        "minor",
+        "reason",
+        "rendered",
+        "rendered_for",
+        "status",
+        "upgrade",
+    )
 
     status: int
     reason: bytes

@@ -53,6 +53,7 @@ class Downstream(asyncio.Protocol):
         "_buffer",
         "_chunks",
         "_exchange",
+        "_head_begun",
         "_left_bytes",
         "_phase",
         "_plane",
@@ -77,6 +78,7 @@ class Downstream(asyncio.Protocol):
         self._phase = Phase.HEAD
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._head_begun = False
         self._left_bytes = 0
         self._body_bytes = 0
         self._chunks: ChunkedReader | None = None
@@ -102,12 +104,10 @@ class Downstream(asyncio.Protocol):
         self._plane.stats.downstream_read_bytes += len(data)
         phase = self._phase
         if phase is Phase.HEAD:
-            if self._buffer:
-                self._buffer += data
+            if self._buffer or not self._writable:
+                self._keep(data)
                 self._pump()
-            elif self._writable and not self._read_head(data) and self._phase is Phase.HEAD:
-                self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
-            elif self._phase is Phase.HEAD and self._buffer:
+            elif self._read_head(data) and len(self._buffer) > 0:
                 self._pump()
         elif phase is Phase.BODY:
             self._read_body(data)
@@ -115,9 +115,7 @@ class Downstream(asyncio.Protocol):
             if self._exchange is not None:
                 self._exchange.on_downstream_bytes(data)
         elif phase is Phase.WAIT:
-            self._buffer += data
-            if len(self._buffer) > _PIPELINE_BYTES:
-                self.gate.hold(Hold.PIPELINED)
+            self._keep(data)
 
     def eof_received(self) -> bool:
         if self._phase is Phase.TUNNEL and self._exchange is not None:
@@ -144,6 +142,7 @@ class Downstream(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.on_downstream_drained()
         elif self._phase is Phase.HEAD:
+            self.gate.release(Hold.PIPELINED)
             self._pump()
 
     def on_deadline(self) -> None:
@@ -244,6 +243,12 @@ class Downstream(asyncio.Protocol):
 
     # --- reading ---
 
+    def _keep(self, data: bytes) -> None:
+        """Keep what can't be looked at yet; beyond a bound, read no more of it."""
+        self._buffer += data
+        if len(self._buffer) > _PIPELINE_BYTES and (self._phase is not Phase.HEAD or not self._writable):
+            self.gate.hold(Hold.PIPELINED)
+
     def _pump(self) -> None:
         """Start the next request, and the ones behind it as long as each ends at once."""
         self._pumping = True
@@ -263,6 +268,9 @@ class Downstream(asyncio.Protocol):
         try:
             if end < 0 or end > self._plane.head_limits.header_bytes:
                 self._check_partial(data, end)
+                if not self._head_begun:
+                    self._head_begun = True
+                    self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
                 return False
             block, rest = (data, b"") if end + 4 == len(data) else (data[: end + 4], data[end + 4 :])
             head = self._plane.head_reader.read(block)
@@ -270,6 +278,7 @@ class Downstream(asyncio.Protocol):
             self._refuse(error)
             return False
         self._buffer = b""
+        self._head_begun = False
         exchange = self._exchange = Exchange(self._plane, self, head)
         if head.shape.body:
             self._begin_body(exchange, head, rest)
@@ -289,9 +298,7 @@ class Downstream(asyncio.Protocol):
         if (line_end if line_end >= 0 else len(data)) > limits.target_bytes + 64:
             raise BadRequest(f"the target is longer than {limits.target_bytes} bytes", status=414, kind="uri_too_long")
         if end >= 0 or len(data) > limits.header_bytes:
-            raise BadRequest(
-                f"the head is larger than {limits.header_bytes} bytes", status=431, kind="headers_too_large"
-            )
+            raise BadRequest(f"the head is larger than {limits.header_bytes} bytes", status=431, kind="headers_too_large")
         if data.count(b"\n") != data.count(b"\r\n"):
             raise BadRequest("a bare LF in the head")
 

@@ -8,10 +8,10 @@ Invariants: a published snapshot is in force for every decision taken after `pub
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
-from random import SystemRandom
 from time import perf_counter
 from typing import Final, Protocol
 
@@ -20,9 +20,10 @@ from splitter.http1.reply import render_error
 from splitter.http1.request import Forwarded, HeadLimits, RequestHeadReader
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.downstream import Downstream
-from splitter.proxy.pool import BackendPool, Endpoint, EndpointPool, PoolLimits
+from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, dial
 from splitter.proxy.relay import Exchange
-from splitter.routing import Backend, Network, Reason, Router, Table, is_trusted, parse_address
+from splitter.routing import Backend, Network, Reason, Router, is_trusted, parse_address
+from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import Stats
 from splitter.tasks import Tasks
 
@@ -70,23 +71,6 @@ class PlaneSettings:
     trusted_proxies: tuple[Network, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the control plane may change at any time."""
-
-    table: Table
-    domain_ejected: bool = False
-
-
-@dataclass(slots=True)
-class Gauges:
-    """What there is now, as against what there has been."""
-
-    downstream: int = 0
-    tunnels: int = 0
-    upstream: dict[tuple[str, str], int] = field(default_factory=dict)
-
-
 class AccessLog(Protocol):
     """Gets every request that ended, when it did."""
 
@@ -111,8 +95,10 @@ class DataPlane:
         access_log: AccessLog | None,
         *,
         clock: Callable[[], float],
-        random_bits: Callable[[int], int] = SystemRandom().getrandbits,
+        random_bits: Callable[[int], int] = secrets.randbits,
+        dial: Dial = dial,
     ) -> None:
+        self._dial = dial
         self.stats = Stats()
         self.settings = settings
         self.head_limits = settings.head_limits
@@ -138,10 +124,10 @@ class DataPlane:
         self._servers: list[asyncio.Server] = []
         self.publish(snapshot)
 
-    def _pool(
-        self, name: Backend, backend: BackendSettings, tasks: Tasks, clock: Callable[[], float]
-    ) -> BackendPool:
-        pools = [EndpointPool(endpoint, backend.pool, tasks, self.stats, clock) for endpoint in backend.endpoints]
+    def _pool(self, name: Backend, backend: BackendSettings, tasks: Tasks, clock: Callable[[], float]) -> BackendPool:
+        pools = [
+            EndpointPool(endpoint, backend.pool, tasks, self.stats, clock, self._dial) for endpoint in backend.endpoints
+        ]
         return BackendPool(name.value, tuple(pools))
 
     # --- for the control plane ---
@@ -154,11 +140,10 @@ class DataPlane:
 
     def gauges(self) -> Gauges:
         found = Gauges(downstream=len(self._connections), tunnels=self._tunnels)
-        for name, backend in self.backends.items():
+        for backend in self.backends.values():
             for endpoint in backend.pool.endpoints:
                 for state, count in endpoint.counts().items():
-                    key = (name.value, state)
-                    found.upstream[key] = found.upstream.get(key, 0) + count
+                    found.upstream[state] = found.upstream.get(state, 0) + count
         return found
 
     async def serve_tcp(self, host: str, port: int) -> tuple[str, int]:

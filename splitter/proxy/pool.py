@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,16 +61,31 @@ class Waiter(Protocol):
     def on_no_connection(self, error: ExchangeError) -> None: ...
 
 
+Dial = Callable[[Endpoint, Upstream], Awaitable[None]]
+"""Connects the protocol to the endpoint; raises OSError."""
+
+
+async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
+    """Open a socket. A host name is looked up again for each connection, so that a backend that moved is found."""
+    loop = asyncio.get_running_loop()
+    if endpoint.host:
+        await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
+    else:
+        await loop.create_unix_connection(lambda: upstream, endpoint.path)
+
+
 class EndpointPool:
     """The connections to one endpoint."""
 
     __slots__ = (
-        "_closed", "_connecting", "_idle", "_lent", "_limits", "_reader", "_stats", "_tasks", "_waiters", "clock", "endpoint",
+        "_closed", "_connecting", "_dial", "_idle", "_lent", "_limits", "_reader", "_stats", "_tasks", "_waiters",
+        "clock", "endpoint",
     )  # fmt: skip
 
     def __init__(
-        self, endpoint: Endpoint, limits: PoolLimits, tasks: Tasks, stats: Stats, clock: Callable[[], float]
+        self, endpoint: Endpoint, limits: PoolLimits, tasks: Tasks, stats: Stats, clock: Callable[[], float], dial: Dial
     ) -> None:
+        self._dial = dial
         self.endpoint = endpoint
         self.clock = clock
         self._limits = limits
@@ -103,7 +118,7 @@ class EndpointPool:
         return None
 
     def wait(self, waiter: Waiter) -> None:
-        """Queue for a connection; a new one is opened while the limit allows. Raises ExchangeError when the queue is full."""
+        """Queue for a connection; one is opened while the limit allows. Raises ExchangeError when the queue is full."""
         if len(self._waiters) >= self._limits.max_waiting:
             raise ExchangeError(
                 "overload", "every connection to the backend is busy and the queue is full",
@@ -170,15 +185,12 @@ class EndpointPool:
             self._tasks.start(self._connect(), "connect")
 
     async def _connect(self) -> None:
-        endpoint, loop = self.endpoint, asyncio.get_running_loop()
+        endpoint = self.endpoint
         upstream = Upstream(self, endpoint.authority, self._stats, self._reader, self._limits.header_bytes)
         error: ExchangeError | None = None
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
-                if endpoint.host:
-                    await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
-                else:
-                    await loop.create_unix_connection(lambda: upstream, endpoint.path)
+                await self._dial(endpoint, upstream)
         except TimeoutError:
             error = _no_connection(f"no connection within {self._limits.connect_timeout_s:g} s")
         except OSError as cause:

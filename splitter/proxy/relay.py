@@ -64,6 +64,7 @@ class Exchange:
         "_tunnel_eofs",
         "_upstream",
         "decision",
+        "error",
         "head",
         "request_id",
         "response_bytes",
@@ -89,7 +90,12 @@ class Exchange:
         self._tunnel_eofs = 0
         self.response_bytes = 0
         self.status = 0
+        self.error = ""
         self.waiting = False
+
+    @property
+    def peer(self) -> str:
+        return self._downstream.peer
 
     # --- decide, acquire, send ---
 
@@ -367,10 +373,10 @@ class Exchange:
             self._let_go()
             self._record()
             self._downstream.abort()
-        elif not self._request_done and not self._downstream.gate.held():
+        elif not self._request_done and not self._downstream.gate.reasons:
             self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
         else:
-            after_s = self._plane.timeouts[backend].response_s
+            after_s = self._timeouts.response_s if self._answer is Answer.NONE else self._timeouts.idle_s
             self.fail(
                 ExchangeError(
                     "timeout", f"the backend did not answer within {after_s:g} s",
@@ -381,6 +387,7 @@ class Exchange:
     def fail(self, error: ExchangeError) -> None:
         """The one place where an error becomes a status, or the end of the connection when it is too late for one."""
         self._let_go()
+        self.error = f"{error.kind}: {error.message}"
         if error.source is Source.UPSTREAM:
             self._plane.stats.fail(self.decision.backend, error.kind)
         if self._answer is not Answer.NONE:

@@ -61,8 +61,8 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_chunks",
-        "_header_bytes",
         "_head_keeps",
+        "_header_bytes",
         "_left_bytes",
         "_listener",
         "_method",
@@ -267,13 +267,17 @@ class Upstream(asyncio.Protocol):
         if chunks is None:
             return
         pieces: list[bytes] = []
+        error: ChunkError | None = None
+        rest = b""
         try:
             rest = chunks.feed(data, pieces)
-        except ChunkError as error:
-            self._refuse(listener, BadResponse(f"the backend's body is malformed: {error}"))
-            return
+        except ChunkError as found:
+            error = found
         if pieces:
             listener.on_response_data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if error is not None and self._listener is listener:
+            self._refuse(listener, BadResponse(f"the backend's body is malformed: {error}"))
+            return
         if chunks.done and self._listener is listener:
             if rest:
                 self._head_keeps = False
