@@ -57,7 +57,8 @@ class Peer(ABC):
     def command(self, place: Place) -> list[str]:
         """Write the configuration below `place.work`; give the command that runs with it."""
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, _place: Place) -> dict[str, str]:
+        """What it is started with."""
         return dict(os.environ)
 
 
@@ -80,12 +81,14 @@ class Splitter(Peer):
         return f"Python {sys.version.split()[0]}"
 
     def command(self, place: Place) -> list[str]:
-        return [sys.executable, "-m", "splitter", "run", "--config", str(fill("splitter.yaml", place))]
+        fill("splitter.yaml", place)
+        return [sys.executable, "-m", "splitter", "run"]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, place: Place) -> dict[str, str]:
         """Without what would override its file: a person may have it set for `make run`."""
         overriding = ("SPLITTER_", "USE_DOMAIN_SERVICE", "ROLLOUT_PERCENT", "LEGACY_URL", "DOMAIN_URL")
-        return {name: value for name, value in os.environ.items() if not name.startswith(overriding)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(overriding)}
+        return kept | {"SPLITTER_CONFIG": str(place.work / "splitter.yaml")}
 
 
 PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Splitter, Nginx)}
@@ -146,7 +149,7 @@ def start(stack: ExitStack, peer: Peer, backends: tuple[int, int], work: Path, c
     """Start a peer on `cpus` and return when it forwards. Raises PeerError."""
     work.mkdir()
     place = Place(work, ports.free_port(), ports.free_port(), *backends)
-    pid = _start(stack, peer.name, peer.command(place), peer.environment(), work, cpus, place.proxy)
+    pid = _start(stack, peer.name, peer.command(place), peer.environment(place), work, cpus, place.proxy)
     return Running(peer, place, pid, work / f"{peer.name}.log")
 
 
