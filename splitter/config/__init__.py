@@ -1,0 +1,41 @@
+"""The configuration: a file and the environment, read as a whole into frozen objects.
+
+Owns: the keys of `config/splitter.yaml`, their defaults and meaning (`docs/configuration.md` is made from them).
+Must not know: anything that uses a value. Invariants: `parse` is pure; what can't be used raises ConfigError with every
+fault; nothing of a Config ever changes.
+"""
+
+from __future__ import annotations
+
+from splitter.config.addresses import BackendUrl, IpNetwork, TcpAddress, UnixAddress
+from splitter.config.environment import CONFIG_VARIABLE
+from splitter.config.loader import load, parse
+from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
+from splitter.config.schema import Config
+from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen
+from splitter.config.traffic import KeySource
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "Admin",
+    "BackendConfig",
+    "BackendUrl",
+    "Backends",
+    "Config",
+    "Eject",
+    "Fallback",
+    "Guardrails",
+    "Health",
+    "IpNetwork",
+    "KeySource",
+    "Limits",
+    "Listen",
+    "Mirror",
+    "Rollout",
+    "Route",
+    "Stage",
+    "TcpAddress",
+    "UnixAddress",
+    "load",
+    "parse",
+]

@@ -1,0 +1,278 @@
+"""From a file and the environment to a `Config`, or to the list of everything that is wrong.
+
+Owns: the order of reading, turning the schema's complaints into faults with path, line and a sentence, origins.
+Must not know: what any key means.
+Invariants: `parse` is pure; a ConfigError names every fault that can be seen at once, each once; no secret is in a fault.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from splitter.config.checks import clashes
+from splitter.config.document import MAX_CHARACTERS, Document, Path, Tree, dotted, read_document
+from splitter.config.environment import Overlay, lay_over, read_environment
+from splitter.config.kinds import PartsError, did_you_mean, shown
+from splitter.config.schema import DEFAULT, Config, key_of, leaves
+from splitter.config.sections import Section
+from splitter.errors import ConfigError, Fault
+
+_MOST_BYTES: Final = MAX_CHARACTERS * 4
+
+
+def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
+    """The configuration of a file under an environment; without a file, of the environment alone.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    if path is None:
+        return parse("", "no file", environ)
+    source = str(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError((Fault("", "there is no such file", source),)) from None
+    except IsADirectoryError:
+        raise ConfigError((Fault("", "is a directory, not a file", source),)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError((Fault("", f"can't be read: {reason}", source),)) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError((Fault("", f"is not UTF-8: byte 0x{content[error.start]:02x}", source, line),)) from None
+    return parse(text, source, environ)
+
+
+def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
+    """The configuration of a YAML text under an environment. `source` is what faults call the text.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    return _Reading(text, source, environ).config()
+
+
+class _Reading:
+    """One text and one environment, on their way to a Config."""
+
+    def __init__(self, text: str, source: str, environ: Mapping[str, str]) -> None:
+        self._source = source
+        self._document: Document = read_document(text, source)
+        self._overlay: Overlay = read_environment(environ)
+        self._faults: list[Fault] = [*self._document.faults, *self._overlay.faults]
+        self._faulty: list[Path] = [_undotted(fault.path) for fault in self._overlay.faults]
+
+    def config(self) -> Config:
+        tree = self._document.tree
+        self._refuse_environment_only(tree)
+        lay_over(tree, self._overlay.values)
+        names = _route_names(tree)
+        config, kept = self._validate(tree)
+        for clash in clashes(config, names):
+            path = kept.original(clash.path)
+            if not any(_touches(kept.original(rest), faulty) for rest in clash.rests_on for faulty in self._faulty):
+                self._fault(path, clash.message)
+        if self._faults:
+            raise ConfigError(tuple(sorted(self._faults, key=self._order)))
+        return config.with_origins({leaf.path: self._origin(leaf.path) for leaf in leaves(config)})
+
+    def _order(self, fault: Fault) -> tuple[bool, int]:
+        return fault.source != self._source, fault.line
+
+    def _fault(self, path: Path, message: str) -> None:
+        self._faulty.append(path)
+        name = self._overlay.name_of(path)
+        if name:
+            self._faults.append(Fault(dotted(path), message, name))
+        else:
+            self._faults.append(Fault(dotted(path), message, self._source, self._document.line_of(path)))
+
+    def _origin(self, path: str) -> str:
+        parts = _undotted(path)
+        name = self._overlay.name_of(parts)
+        if name:
+            return f"env:{name}"
+        return f"file:{self._document.lines[parts]}" if parts in self._document.lines else DEFAULT
+
+    def _refuse_environment_only(self, tree: Tree) -> None:
+        """Keys that only a variable may set: taken out of the file's tree, each with a fault."""
+        for prefix, section in ((), Config), (("admin",), Config.model_fields["admin"].annotation):
+            inner: object = tree
+            for part in prefix:
+                inner = inner.get(part) if isinstance(inner, dict) else None
+            for key, variable in getattr(section, "environment_only", {}).items():
+                if isinstance(inner, dict) and key in inner:
+                    del inner[key]
+                    line = self._document.lines[(*prefix, key)]
+                    message = f"can't be set in a file, only by the environment variable {variable}"
+                    self._faults.append(Fault(dotted((*prefix, key)), message, self._source, line))
+
+    def _validate(self, tree: Tree) -> tuple[Config, _Kept]:
+        """The configuration, and faults noted. What has a fault is left out and the rest read again, so that checks between
+        values see as much as there is; only the first reading's faults count, the others follow from leaving out."""
+        kept = _Kept()
+        first = True
+        while True:
+            try:
+                return Config.model_validate(tree), kept
+            except ValidationError as error:
+                details = error.errors(include_url=False)
+            removals: set[Path] = set()
+            for detail in details:
+                for path, message in _sentences(detail):
+                    if first:
+                        self._fault(path, message)
+                    location = _location(detail)
+                    removals.add(location[:-1] if detail["type"] == "missing" else location)
+            first = False
+            for path in sorted(removals, key=_by_position, reverse=True):
+                kept.remove(tree, path)
+
+
+def _by_position(path: Path) -> tuple[tuple[int, str], ...]:
+    return tuple((part, "") if isinstance(part, int) else (-1, part) for part in path)
+
+
+class _Kept:
+    """Removes parts of a tree and remembers which items of lists went, so that indexes can be told in the file's count."""
+
+    def __init__(self) -> None:
+        self._gone: dict[Path, set[int]] = {}
+
+    def remove(self, tree: Tree, path: Path) -> None:
+        inner: Any = tree
+        for part in path[:-1]:
+            try:
+                inner = inner[part]
+            except (KeyError, IndexError, TypeError):
+                return  # what it was in is gone
+        original = self.original(path)
+        if not path:
+            tree.clear()
+        elif isinstance(inner, dict):
+            inner.pop(path[-1], None)
+        elif isinstance(inner, list) and isinstance(path[-1], int) and path[-1] < len(inner):
+            del inner[path[-1]]
+            self._gone.setdefault(original[:-1], set()).add(typing.cast(int, original[-1]))
+
+    def original(self, path: Path) -> Path:
+        """A path as it was before anything was removed."""
+        before: Path = ()
+        for part in path:
+            place = part
+            if isinstance(part, int):
+                gone = self._gone.get(before, set())
+                standing = (index for index in range(part + len(gone) + 1) if index not in gone)
+                place = next(index for count, index in enumerate(standing) if count == part)
+            before = (*before, place)
+        return before
+
+
+def _touches(one: Path, other: Path) -> bool:
+    """Whether one path is the other or lies within it."""
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
+
+
+def _undotted(path: str) -> Path:
+    parts: list[str | int] = []
+    for piece in path.split("."):
+        name, *indexes = piece.split("[")
+        parts.append(name)
+        parts.extend(int(index.rstrip("]")) for index in indexes)
+    return tuple(parts)
+
+
+def _route_names(tree: Tree) -> frozenset[str]:
+    rollout = tree.get("rollout")
+    routes = rollout.get("routes") if isinstance(rollout, dict) else None
+    items = routes if isinstance(routes, list) else []
+    return frozenset(item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str))
+
+
+# --- sentences ------------------------------------------------------------------------------------------------------
+
+
+def _location(detail: ErrorDetails) -> Path:
+    return tuple(detail["loc"])
+
+
+def _sentences(detail: ErrorDetails) -> Iterator[tuple[Path, str]]:
+    """What one complaint of the schema means: path and sentence, several for a list or a mapping of values."""
+    path = _location(detail)
+    kind, given = detail["type"], detail.get("input")
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, PartsError):
+        for part, message in error.faults:
+            yield (*path, part), message
+    elif isinstance(error, ValueError):
+        yield path, str(error)
+    elif kind == "missing":
+        yield path, "is required"
+    elif kind == "extra_forbidden":
+        yield path, _unknown(path)
+    elif kind in ("tuple_type", "list_type"):
+        yield path, f"must be a list, not {shown(given)}"
+    else:
+        yield path, f"must be a mapping, such as {{{_example(path)}: ...}}, not {shown(given)}"
+
+
+def _example(path: Path) -> str:
+    return next(iter(_keys(_section_at(path))), "key")
+
+
+def _keys(section: type[Section]) -> list[str]:
+    return [
+        key_of(name, field)
+        for name, field in section.model_fields.items()
+        if key_of(name, field) not in section.environment_only
+    ]
+
+
+def _section_at(path: Path) -> type[Section]:
+    """The section a path leads to."""
+    section: type[Section] = Config
+    for part in path:
+        for name, field in section.model_fields.items():
+            if key_of(name, field) == part:
+                inner = sections_in(field.annotation)
+                section = inner or section
+    return section
+
+
+def sections_in(annotation: Any) -> type[Section] | None:
+    """The section a field holds, itself or as items of a list; None if it holds a value."""
+    for candidate in (annotation, *typing.get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return typing.cast(type[Section], candidate)
+    return None
+
+
+def _unknown(path: Path) -> str:
+    key = str(path[-1])
+    keys = _keys(_section_at(path[:-1]))
+    near = did_you_mean(key, keys)
+    if near:
+        return f"unknown key{near}"
+    elsewhere = [place for place in _all_keys(Config, ()) if place.rpartition(".")[2] == key]
+    if elsewhere:
+        highest = min(place.count(".") for place in elsewhere)
+        return f"unknown key; did you mean {' or '.join(place for place in elsewhere if place.count('.') == highest)}?"
+    return f"unknown key; known here: {', '.join(keys)}"
+
+
+def _all_keys(section: type[Section], prefix: Path) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        path = (*prefix, key_of(name, field))
+        yield dotted(path)
+        inner = sections_in(field.annotation)
+        if inner:
+            yield from _all_keys(inner, path)

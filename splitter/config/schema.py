@@ -1,0 +1,125 @@
+"""The whole configuration, and a walk over its values by dotted path.
+
+Owns: the top level, where each value came from, what has no effect yet.
+Must not know: files, lines, the environment.
+Invariants: immutable; `origins` has every path that `leaves` gives; a secret is never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import BaseModel, Field, PrivateAttr
+from pydantic.fields import FieldInfo
+
+from splitter.config.addresses import UNIX_PREFIX
+from splitter.config.kinds import Kind, Word
+from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout
+from splitter.config.sections import AccessLogConfig, Admin, Backends, Limits, Listen, Listener, Section, StateConfig
+
+DEFAULT: Final = "default"
+
+_UNBUILT: Final[tuple[tuple[str, str], ...]] = (
+    ("rollout.plan", "the plan is checked, but no stage is started yet"),
+    ("rollout.tunnel_grace", "there is no rollback yet that could close tunnels"),
+    ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
+    ("fallback", "a request that domain fails is not answered by legacy yet"),
+    ("backends.legacy.eject", "an endpoint is not ejected for failed requests yet, only for failed probes"),
+    ("backends.domain.eject", "an endpoint is not ejected for failed requests yet, only for failed probes"),
+    ("state", "no state is kept yet: what is in force comes from file and environment"),
+)
+
+
+class Config(Section):
+    """All of it. Made by `splitter.config.load` and `splitter.config.parse`; `Config()` has the defaults."""
+
+    environment_only: ClassVar[dict[str, str]] = {"log_level": "SPLITTER_LOG_LEVEL"}
+
+    engine: Annotated[str, Word(("relay",), {"envoy": "relay", "xds": "relay"})] = Field(
+        default="relay", description="What carries the traffic: `relay` is this project's own data plane."
+    )
+    listen: Listen = Field(default=Listen(), description="The public side: what clients talk to.")
+    admin: Admin = Field(default=Admin(), description="The admin API and the console: what operators talk to.")
+    backends: Backends = Field(default=Backends(), description="The two implementations.")
+    rollout: Rollout = Field(default=Rollout(), description="Who goes to domain.")
+    guardrails: Guardrails = Field(default=Guardrails(), description="When domain is too bad, and what happens then.")
+    fallback: Fallback = Field(default=Fallback(), description="When legacy answers what domain failed.")
+    mirror: Mirror = Field(default=Mirror(), description="Copies of requests for comparing both sides.")
+    limits: Limits = Field(default=Limits(), description="What a client may send and how long things may take.")
+    access_log: AccessLogConfig = Field(default=AccessLogConfig(), description="The log of requests.")
+    state: StateConfig = Field(default=StateConfig(), description="Where the rollout's state survives a restart.")
+    log_level: Annotated[str, Word(("debug", "info", "warning", "error"))] = Field(
+        default="info", description="Which log lines are written. Only from the environment."
+    )
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Dotted path -> `default`, `file:LINE` or `env:NAME`, for every value."""
+        return self._origins or {leaf.path: DEFAULT for leaf in leaves(self)}
+
+    def with_origins(self, origins: Mapping[str, str]) -> Config:
+        """The same values, said to come from there."""
+        config = self.model_copy()
+        config._origins = origins
+        return config
+
+    def not_in_force(self) -> tuple[str, ...]:
+        """A sentence for each thing somebody has set and that has no effect, in this version or as things stand."""
+        given = [path for path, origin in self.origins.items() if origin != DEFAULT]
+
+        def is_given(prefix: str) -> bool:
+            return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in given)
+
+        sentences = [f"{prefix}: {sentence}" for prefix, sentence in _UNBUILT if is_given(prefix)]
+        if self.mirror.percent > 0:
+            sentences.append("mirror.percent: requests are not mirrored yet")
+        if isinstance(self.listen.workers, int) and self.listen.workers > 1:
+            sentences.append(f"listen.workers: {self.listen.workers} is noted, but one process carries the traffic for now")
+        if self.rollout.force == "token" and self.admin.token is None:
+            sentences.append("rollout.force: nobody can force a side, because SPLITTER_ADMIN_TOKEN is not set")
+        return tuple(sentences)
+
+
+class Leaf:
+    """One value: its dotted path, the field it belongs to, the value."""
+
+    __slots__ = ("field", "path", "value")
+
+    def __init__(self, path: str, field: FieldInfo, value: Any) -> None:
+        self.path = path
+        self.field = field
+        self.value = value
+
+    def show(self) -> str:
+        """As one would write it in the file; secrets hidden."""
+        kind = kind_of(self.field)
+        return kind.show(self.value) if kind else "[]"
+
+
+def kind_of(field: FieldInfo) -> Kind[Any] | None:
+    """The kind of a field that holds one value; None for sections and lists of sections."""
+    return next((item for item in field.metadata if isinstance(item, Kind)), None)
+
+
+def key_of(name: str, field: FieldInfo) -> str:
+    """The name of a field in the file."""
+    return field.alias or name
+
+
+def leaves(section: BaseModel, prefix: str = "") -> Iterator[Leaf]:
+    """Every value of a section and of those in it, in the order of the schema. An empty list of sections is one value."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        path = f"{prefix}{key_of(name, field)}"
+        if isinstance(section, Listener) and name == "port" and section.host.startswith(UNIX_PREFIX):
+            continue  # a socket file has none
+        if isinstance(value, BaseModel):
+            yield from leaves(value, f"{path}.")
+        elif kind_of(field) is None and value:
+            for index, item in enumerate(value):
+                yield from leaves(item, f"{path}[{index}].")
+        else:
+            yield Leaf(path, field, value)
