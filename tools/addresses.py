@@ -1,8 +1,7 @@
 """Where the three processes of `make run` listen: options, environment, configuration file, default, in this order.
 
-Owns: that order, for the few keys it concerns. Must not know: the rest of the configuration; the splitter checks it.
-Invariant: what is worked out here is what the splitter will do itself: only options are turned into environment, the
-rest it reads from the same places.
+Owns: what options mean. Must not know: how file and environment are read; `splitter.config` does that.
+Invariant: what is worked out here is what the splitter itself will see, for options become environment, which it gets.
 """
 
 from __future__ import annotations
@@ -10,35 +9,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import yaml
+from splitter.config import CONFIG_VARIABLE, BackendUrl, TcpAddress, UnixAddress, load
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_CONFIG = Path("config/splitter.yaml")
 
 
 class AddressError(Exception):
-    """An address that nobody can listen on; the message names where it was given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A host, as given, and a TCP port."""
-
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        """How a client on this machine reaches it."""
-        host = _ANY.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    """An address that `make run` can't use; the message names where it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +26,7 @@ class Wanted:
     """An address to listen on, who wants it, and how a person moves it."""
 
     what: str
-    address: Address
+    address: TcpAddress
     option: str
     variable: str
 
@@ -58,10 +38,10 @@ class Addresses:
     `environment` is what the options change: to be added to the splitter's.
     """
 
-    splitter: Address
-    admin: Address
-    legacy: Address | None
-    domain: Address | None
+    splitter: TcpAddress
+    admin: TcpAddress
+    legacy: TcpAddress | None
+    domain: TcpAddress | None
     urls: Mapping[str, str]
     environment: Mapping[str, str]
 
@@ -78,69 +58,52 @@ class Addresses:
 
 
 def addresses_in_force(options: argparse.Namespace, environment: Mapping[str, str]) -> Addresses:
-    """Raises AddressError for an address that can't be read."""
-    file = _read(options.config)
-    changed: dict[str, str] = {}
-    splitter = _listen("SPLITTER_LISTEN", environment, file, ("listen",), Address("0.0.0.0", 8000))
-    admin = _listen("SPLITTER_ADMIN_LISTEN", environment, file, ("admin",), Address("127.0.0.1", 8090))
+    """Raises ConfigError for a configuration that the splitter would refuse, AddressError for what only we can't do."""
+    path = _config_file(options, environment)
+    config = load(path, environment)
+    changed = {} if path is None else {CONFIG_VARIABLE: str(path)}
     if options.port is not None:
-        splitter = Address(splitter.host, options.port)
-        changed["SPLITTER_LISTEN"] = str(splitter)
+        changed["SPLITTER_LISTEN"] = str(TcpAddress(_tcp(config.listen.address).host, options.port))
     if options.admin_port is not None:
-        admin = Address(admin.host, options.admin_port)
-        changed["SPLITTER_ADMIN_LISTEN"] = str(admin)
-    urls = {}
-    for name, port, default_port in (("legacy", options.legacy_port, 8001), ("domain", options.domain_port, 8002)):
-        variable = f"{name.upper()}_URL"
+        changed["SPLITTER_ADMIN_LISTEN"] = str(TcpAddress(_tcp(config.admin.address).host, options.admin_port))
+    for name, port in (("LEGACY_URL", options.legacy_port), ("DOMAIN_URL", options.domain_port)):
         if port is not None:
-            changed[variable] = f"http://127.0.0.1:{port}"
-        urls[name] = (
-            changed.get(variable) or environment.get(variable) or _urls(file, name) or f"http://127.0.0.1:{default_port}"
-        )
-    legacy, domain = (_own(f"{name.upper()}_URL", urls[name]) for name in ("legacy", "domain"))
-    return Addresses(splitter, admin, legacy, domain, urls, changed)
+            changed[name] = f"http://127.0.0.1:{port}"
+    config = load(path, {**environment, **changed})
+    urls = {"legacy": config.backends.legacy.urls, "domain": config.backends.domain.urls}
+    return Addresses(
+        splitter=_tcp(config.listen.address),
+        admin=_tcp(config.admin.address),
+        legacy=_ours(urls["legacy"]),
+        domain=_ours(urls["domain"]),
+        urls={name: ", ".join(map(str, given)) for name, given in urls.items()},
+        environment=changed,
+    )
 
 
-def _read(path: Path) -> object:
-    """The file as YAML gives it, None where there is none; what is wrong with it, the splitter says better."""
-    try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
+def reachable(address: TcpAddress) -> str:
+    """The URL by which a client on this machine reaches what listens there."""
+    if not address.is_any:
+        return f"http://{address}"
+    return f"http://{TcpAddress('::1' if ip_address(address.host).version == 6 else '127.0.0.1', address.port)}"
 
 
-def _value(file: object, *keys: str) -> object:
-    for key in keys:
-        file = file.get(key) if isinstance(file, dict) else None
-    return file
+def _config_file(options: argparse.Namespace, environment: Mapping[str, str]) -> Path | None:
+    """What was named, there or not; else the usual file, if it is there."""
+    if options.config is not None:
+        return Path(options.config)
+    if environment.get(CONFIG_VARIABLE):
+        return Path(environment[CONFIG_VARIABLE])
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
 
 
-def _listen(variable: str, environment: Mapping[str, str], file: object, keys: tuple[str, ...], default: Address) -> Address:
-    given = environment.get(variable)
-    if given:
-        host, colon, port = given.rpartition(":")
-        if given.startswith("unix:") or not colon or not port.isdecimal():
-            raise AddressError(f"{variable}={given}: here a host:port is wanted (`splitter run` also takes unix:/path)")
-        return Address(host.strip("[]"), int(port))
-    host_in_file, port_in_file = _value(file, *keys, "host"), _value(file, *keys, "port")
-    host = host_in_file if isinstance(host_in_file, str) else default.host
-    return Address(host.strip("[]"), port_in_file if isinstance(port_in_file, int) else default.port)
+def _tcp(address: TcpAddress | UnixAddress) -> TcpAddress:
+    if isinstance(address, UnixAddress):
+        raise AddressError(f"{address}: `make run` wants a host and a port; `splitter run` takes unix sockets too")
+    return address
 
 
-def _urls(file: object, name: str) -> str | None:
-    urls = _value(file, "backends", name, "urls")
-    return ",".join(map(str, urls)) if isinstance(urls, list) and urls else None
-
-
-def _own(variable: str, url: str) -> Address | None:
-    """The address to start a backend on; None if the URL is not of this machine or there are several."""
-    if "," in url:
-        return None
-    parts = urlsplit(url.strip())
-    try:
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)
-    except ValueError as error:
-        raise AddressError(f"{variable}={url}: {error}") from error
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise AddressError(f"{variable}={url}: not a URL like http://127.0.0.1:8001")
-    return Address(parts.hostname, port) if parts.hostname in _LOOPBACK and parts.scheme == "http" else None
+def _ours(urls: tuple[BackendUrl, ...]) -> TcpAddress | None:
+    """The address to start a backend on; None if there are several or it is on another machine."""
+    address = TcpAddress(urls[0].host, urls[0].port)
+    return address if len(urls) == 1 and urls[0].scheme == "http" and address.is_loopback else None

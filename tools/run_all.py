@@ -26,10 +26,10 @@ from pathlib import Path
 import aiohttp
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from splitter.errors import ConfigError
 from tools import children, ports
-from tools.addresses import AddressError, Addresses, addresses_in_force
+from tools.addresses import AddressError, Addresses, addresses_in_force, reachable
 
 START_TIMEOUT_S = 30.0
 DRAIN_S = 35.0  # the splitter's drain_timeout is 30s
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         addresses = addresses_in_force(options, os.environ)
         _check_ports(addresses)
         return asyncio.run(_Run(addresses, options).until_stopped())
-    except (RunError, AddressError) as error:
+    except (RunError, AddressError, ConfigError) as error:
         complaints.print(escape(str(error)))
         return 1
 
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--domain-port", "the domain backend's port (default 8002)"),
     ):
         parser.add_argument(name, type=_port, metavar="N", help=what)
-    parser.add_argument("--config", type=Path, default=Path(os.environ.get("SPLITTER_CONFIG", "config/splitter.yaml")))
+    parser.add_argument("--config", type=Path, help="the splitter's (default: SPLITTER_CONFIG, else config/splitter.yaml)")
     parser.add_argument("--cameras", type=Path, default=Path("config/cameras.yaml"), help="shared by both backends")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="shared by both backends; logs go below it")
     return parser
@@ -154,13 +154,13 @@ class _Run:
             if address is not None:
                 where = ("--host", address.host, "--port", str(address.port))
                 command = (sys.executable, "-m", f"{name}_backend", *where, *files)
-                backends.append(Service(name, command, f"{address.url}/health", STOP_S))
-        url = f"{self._addresses.splitter.url}/api/v1/monitoring/health/ready"
+                backends.append(Service(name, command, f"{reachable(address)}/health", STOP_S))
+        url = f"{reachable(self._addresses.splitter)}/api/v1/monitoring/health/ready"
         return backends, Service("splitter", (sys.executable, "-m", "splitter", "run"), url, DRAIN_S)
 
     async def _start(self, services: list[Service]) -> None:
         """Start them together and return when each has answered, or a stop is wanted. Raises RunError."""
-        environment = os.environ | self._addresses.environment | {"SPLITTER_CONFIG": str(self._options.config)}
+        environment = os.environ | dict(self._addresses.environment)
         for service in services:
             log = self._log(service)
             if log.exists():
@@ -215,14 +215,17 @@ class _Run:
 
     def _print_table(self) -> None:
         addresses = self._addresses
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_row("clients", addresses.splitter.url, "the splitter: send requests here")
-        table.add_row("console", addresses.admin.url, "admin API and console")
+        rows = [
+            ("clients", reachable(addresses.splitter), "the splitter: send requests here"),
+            ("console", reachable(addresses.admin), "admin API and console"),
+        ]
         for name, address in (("legacy", addresses.legacy), ("domain", addresses.domain)):
-            table.add_row(name, address.url if address else addresses.urls[name], "" if address else "not started here")
-        table.add_row("logs", f"{self._logs}/", ", ".join(self._log(service).name for service in self._running))
-        console.print(table)
-        cameras = f"{addresses.splitter.url}/api/v1/cameras"
+            rows.append((name, addresses.urls[name], "" if address else "not started here"))
+        rows.append(("logs", f"{self._logs}/", ", ".join(self._log(service).name for service in self._running)))
+        width = max(len(where) for _, where, _ in rows)
+        for what, where, note in rows:
+            console.print(f"[bold]{what:8}[/bold] [cyan]{where:{width}}[/cyan]  {note}".rstrip())
+        cameras = f"{reachable(addresses.splitter)}/api/v1/cameras"
         console.print(f"\nTry:  curl -i -H 'X-User-Id: alice' {cameras}")
         console.print(f"      curl -i '{cameras}?force_domain=true'")
         console.print("Ctrl-C stops all.")

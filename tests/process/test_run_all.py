@@ -81,7 +81,10 @@ def stand_ins(tmp_path: Path) -> Path:
     """A directory in which `python -m splitter` and the backends are stand-ins."""
     for name in ("legacy_backend", "domain_backend", "splitter"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
+        # What is not in the stand-in, as splitter.config, is found in the real package.
+        (tmp_path / name / "__init__.py").write_text(
+            "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n"
+        )
         shutil.copy(STAND_IN, tmp_path / name / "__main__.py")
     return tmp_path
 
@@ -144,6 +147,20 @@ class TestStarting:
         with run_all(stand_ins, "--legacy-port", port, "--domain-port", port) as run:
             assert run.end() == (1, run_output_for_shared(port))
 
+    def test_a_configuration_with_faults_starts_nothing_and_names_all_of_them(self, stand_ins: Path) -> None:
+        (stand_ins / "config").mkdir()
+        (stand_ins / "config" / "splitter.yaml").write_text("rollout: {percent: 101}\nlistne: {}\n")
+        with run_all(stand_ins) as run:
+            status, said = run.end()
+        assert status == 1
+        assert "config/splitter.yaml:1: rollout.percent: " in said
+        assert "config/splitter.yaml:2: listne: " in said
+        assert not (stand_ins / "data").exists()
+
+    def test_a_named_configuration_that_is_not_there_is_a_fault(self, stand_ins: Path) -> None:
+        with run_all(stand_ins, "--config", "none.yaml") as run:
+            assert run.end() == (1, "none.yaml: there is no such file\n")
+
     def test_a_port_that_is_none_is_bad_usage(self, stand_ins: Path) -> None:
         with run_all(stand_ins, "--port", "65536") as run:
             status, said = run.end()
@@ -163,7 +180,7 @@ class TestStarting:
         (stand_ins / "config" / "splitter.yaml").write_text(f"backends: {{domain: {{urls: {urls}}}}}\n")
         with run_all(stand_ins, without="--domain-port") as run:
             said = run.until_ready()
-            assert "http://10.0.0.9:80,http://10.0.0.8" in said
+            assert "http://10.0.0.9:80, http://10.0.0.8:80" in said
             assert "not started here" in said
             assert not (stand_ins / "data" / "logs" / "domain.log").exists()
 
