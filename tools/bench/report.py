@@ -61,7 +61,7 @@ def ratio(measured: Measured, reference: Measured) -> Ratio:
 
 
 def show(console: Console, title: str, all_measured: Sequence[Measured], reference: Measured) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("proxy", no_wrap=True, min_width=8)
     for heading in ("µs CPU", "range", "ratio", "req/s", "p50 ms", "p99 ms", "core", "RSS MiB"):
         table.add_column(heading, justify="right", no_wrap=True)
