@@ -164,13 +164,13 @@ class Url(Kind[BackendUrl]):
             raise ValueError("https:// is not built yet in this version; use http://")
         if scheme.lower() != "http":
             raise ValueError(f"must begin with http://, not {scheme}://")
+        if "@" in text:  # not repeated: it may be a password
+            raise ValueError("must not hold a user or password, nor any other @")
         try:
             parts = urlsplit(text)
             port = parts.port
-        except ValueError as error:
-            raise ValueError(f"is no URL: {error}") from None
-        if "@" in parts.netloc:  # not repeated: it may be a password
-            raise ValueError("must not hold a user or password")
+        except ValueError:
+            raise ValueError(f"is no URL: {shown(text)}") from None
         if parts.query or parts.fragment or text.endswith(("?", "#")):
             raise ValueError(f"must end after host and port, without query or fragment: {shown(text)}")
         if parts.path not in ("", "/"):
@@ -222,8 +222,8 @@ class StateUrl(Kind[str]):
         try:
             parts = urlsplit(text)
             port, host = parts.port, parts.hostname or ""
-        except ValueError as error:
-            raise ValueError(f"is no URL: {error}") from None
+        except ValueError:
+            raise ValueError("is no URL, as in redis://127.0.0.1:6379/0") from None
         if not host:
             raise ValueError("must name a host, as in redis://127.0.0.1:6379/0")
         read_host(host)

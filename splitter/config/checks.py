@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from splitter.config.addresses import TcpAddress
 from splitter.config.document import Path
-from splitter.config.kinds import did_you_mean
+from splitter.config.kinds import did_you_mean, shown
 from splitter.config.rollout import Rollout
 from splitter.config.schema import Config
 from splitter.config.sections import Listener
@@ -19,9 +19,8 @@ from splitter.config.sections import Listener
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """Values that don't go together: where to say so, what to say, and the paths it rests on."""
+    """Values that don't go together: what to say, and the paths it rests on, the one to blame first."""
 
-    path: Path
     message: str
     rests_on: tuple[Path, ...]
 
@@ -29,48 +28,47 @@ class Clash:
 def clashes(config: Config, route_names: frozenset[str]) -> Iterator[Clash]:
     """All of them. `route_names`: of all routes of the file, also of those that are not in `config` for having a fault."""
     yield from _addresses(config)
+    yield from _backends(config)
     yield from _routes(config.rollout)
     yield from _plan(config.rollout, route_names)
-    guardrails = config.guardrails
+    guardrails, limits = config.guardrails, config.limits
     if guardrails.window_s < guardrails.every_s:
-        yield Clash(
-            ("guardrails", "window"),
-            f"is shorter than guardrails.every ({guardrails.every_s:g}s), so some requests would never be judged",
-            (("guardrails", "window"), ("guardrails", "every")),
-        )
-    if config.limits.target_bytes > config.limits.header_bytes:
-        yield Clash(
-            ("limits", "target_bytes"),
-            f"is more than limits.header_bytes ({config.limits.header_bytes}), which include the target",
-            (("limits", "target_bytes"), ("limits", "header_bytes")),
-        )
+        message = f"the window ({guardrails.window_s:g}s) is shorter than `every` ({guardrails.every_s:g}s)"
+        yield Clash(message, (("guardrails", "window"), ("guardrails", "every")))
+    if limits.target_bytes > limits.header_bytes:
+        message = f"target_bytes ({limits.target_bytes}) is more than header_bytes ({limits.header_bytes})"
+        yield Clash(message, (("limits", "target_bytes"), ("limits", "header_bytes")))
+
+
+def _address_paths(*names: str) -> tuple[Path, ...]:
+    return tuple((name, key) for name in names for key in ("port", "host"))
 
 
 def _addresses(config: Config) -> Iterator[Clash]:
     listen, admin = config.listen.address, config.admin.address
-    both: tuple[Path, ...] = (("listen", "host"), ("listen", "port"), ("admin", "host"), ("admin", "port"))
     if _meet(config.listen, config.admin):
-        yield Clash(("admin", "port"), f"is taken: the public side listens on {listen} already", both)
+        message = f"the public side ({listen}) and the admin side ({admin}) can't share an address"
+        yield Clash(message, _address_paths("admin", "listen"))
     if not admin.is_loopback and config.admin.token is None:
-        yield Clash(
-            ("admin", "host"),
-            f"{admin} can be reached from other machines, which needs SPLITTER_ADMIN_TOKEN; or listen on 127.0.0.1",
-            (("admin", "host"), ("admin", "token")),
-        )
+        message = f"other machines can reach {admin}, so set SPLITTER_ADMIN_TOKEN, or listen on 127.0.0.1"
+        yield Clash(message, (("admin", "host"), ("admin", "token")))
     for name, section in (("listen", config.listen), ("admin", config.admin)):
-        if isinstance(section.address, TcpAddress):
-            continue
-        if "port" in section.model_fields_set:
-            yield Clash((name, "port"), "has no meaning: the host is a unix socket", ((name, "host"), (name, "port")))
-    if not isinstance(listen, TcpAddress) or not listen.port:
+        if not isinstance(section.address, TcpAddress) and "port" in section.model_fields_set:
+            yield Clash("has no meaning: the host is a unix socket", ((name, "port"), (name, "host")))
+
+
+def _backends(config: Config) -> Iterator[Clash]:
+    """A backend that is the splitter itself: each request would go round until nothing is left."""
+    listen = config.listen.address
+    if not isinstance(listen, TcpAddress):
         return
-    for name in ("legacy", "domain"):
-        for index, url in enumerate(getattr(config.backends, name).urls):
+    for name, backend in (("legacy", config.backends.legacy), ("domain", config.backends.domain)):
+        for url in backend.urls:
             target = TcpAddress(url.host, url.port)
-            here = target.is_loopback and (listen.is_any or listen.is_loopback)
-            if url.port == listen.port and (here or url.host == listen.host):
-                path = ("backends", name, "urls", index)
-                yield Clash(path, f"{url} is the splitter itself: a request would go round for ever", (path, *both[:2]))
+            is_here = target.is_loopback and (listen.is_any or listen.is_loopback)
+            if url.port == listen.port and (is_here or url.host == listen.host.lower()):
+                message = f"{url} of backends.{name} is the splitter itself ({listen}): requests would go round for ever"
+                yield Clash(message, (("backends", name, "urls"), *_address_paths("listen")))
 
 
 def _meet(one: Listener, other: Listener) -> bool:
@@ -85,9 +83,8 @@ def _meet(one: Listener, other: Listener) -> bool:
 def _routes(rollout: Rollout) -> Iterator[Clash]:
     seen: set[str] = set()
     for index, route in enumerate(rollout.routes):
-        path: Path = ("rollout", "routes", index, "name")
         if route.name in seen:
-            yield Clash(path, f"{route.name} is the name of an earlier route too", (path,))
+            yield Clash(f"{route.name} is the name of an earlier route too", (("rollout", "routes", index, "name"),))
         seen.add(route.name)
 
 
@@ -97,23 +94,17 @@ def _plan(rollout: Rollout, route_names: frozenset[str]) -> Iterator[Clash]:
     for index, stage in enumerate(rollout.plan):
         here: Path = ("rollout", "plan", index)
         if stage.percent < highest:
-            path: Path = (*here, "percent")
-            yield Clash(
-                path, f"falls from {highest:g} to {stage.percent:g}: a plan only goes up, a rollback goes down", (path,)
-            )
+            message = f"falls from {highest:g} to {stage.percent:g}: a plan only goes up, a rollback goes down"
+            yield Clash(message, ((*here, "percent"),))
         highest = max(highest, stage.percent)
         for name, percent in stage.routes.items():
             path = (*here, "routes", name)
             if name not in route_names:
-                yield Clash(
-                    path, f"there is no route {name} in rollout.routes{did_you_mean(name, sorted(route_names))}", (path,)
-                )
-            if percent < highest_of.get(name, 0.0):
-                yield Clash(path, f"falls from {highest_of[name]:g} to {percent:g}: a plan only goes up", (path,))
-            highest_of[name] = max(percent, highest_of.get(name, 0.0))
-        is_last = index == len(rollout.plan) - 1
-        if stage.hold_s is None and not stage.approve and not is_last:
-            path = (*here, "hold")
-            yield Clash(
-                path, "is needed in every stage but the last, unless the stage has approve: true", (path, (*here, "approve"))
-            )
+                hint = did_you_mean(name, sorted(route_names))
+                yield Clash(f"there is no route {shown(name)} in rollout.routes{hint}", (path,))
+            before = highest_of.get(name, 0.0)
+            if percent < before:
+                yield Clash(f"falls from {before:g} to {percent:g}: a plan only goes up, a rollback goes down", (path,))
+            highest_of[name] = max(percent, before)
+        if stage.hold_s is None and not stage.approve and index < len(rollout.plan) - 1:
+            yield Clash("needs a hold, as every stage but the last does, or approve: true", (here,))

@@ -61,11 +61,15 @@ class _Loader(Reader, Scanner, Parser, Composer, _Resolver):
 
 @dataclass(slots=True)
 class Document:
-    """What a file holds: `tree` as plain values, the line of every path, what is wrong with the text itself."""
+    """What a file holds: `tree` as plain values, the line of every path, what is wrong with the text itself.
+
+    `unreadable`: paths whose value is one of those faults; they are None in the tree.
+    """
 
     tree: Tree = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    unreadable: set[Path] = field(default_factory=set)
 
     def line_of(self, path: Path) -> int:
         """The line of a path, or of the nearest thing around it; 1 if the file is empty."""
@@ -110,7 +114,7 @@ class _Walk:
             what = f"more than {MAX_VALUES} values" if self._values > MAX_VALUES else f"more than {MAX_DEPTH} levels"
             raise _StopError(f"holds {what}, aliases followed; no configuration needs that", line)
         if not node.tag.startswith(_PLAIN) or node.tag.removeprefix(_PLAIN) not in _TAGS:
-            self.fault(path, f"has the tag {node.tag}; tags are not used here", line)
+            self._unreadable(path, f"has the tag {node.tag}; tags are not used here", line)
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -136,12 +140,16 @@ class _Walk:
                 tree[name] = self.value(item, where)
         return tree
 
+    def _unreadable(self, path: Path, message: str, line: int) -> None:
+        self.fault(path, message, line)
+        self.document.unreadable.add(path)
+
     def _scalar(self, node: yaml.Node, path: Path, line: int) -> object:
         text = str(node.value)
         try:
             return _TAGS[node.tag.removeprefix(_PLAIN)](text)
         except (ValueError, KeyError):
-            self.fault(path, f"is no {node.tag.removeprefix(_PLAIN)}", line)
+            self._unreadable(path, f"is no {node.tag.removeprefix(_PLAIN)} that could be used", line)
             return None
 
 

@@ -1,6 +1,6 @@
 """From a file and the environment to a `Config`, or to the list of everything that is wrong.
 
-Owns: the order of reading, turning the schema's complaints into faults with path, line and a sentence, origins.
+Owns: the order of reading, giving faults their source and line, origins.
 Must not know: what any key means.
 Invariants: `parse` is pure; a ConfigError names every fault that can be seen at once, each once; no secret is in a fault.
 """
@@ -8,19 +8,18 @@ Invariants: `parse` is pure; a ConfigError names every fault that can be seen at
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from splitter.config.checks import clashes
 from splitter.config.document import MAX_CHARACTERS, Document, Path, Tree, dotted, read_document
 from splitter.config.environment import Overlay, lay_over, read_environment
-from splitter.config.kinds import PartsError, did_you_mean, shown
-from splitter.config.schema import DEFAULT, Config, key_of, leaves
-from splitter.config.sections import Section
+from splitter.config.schema import DEFAULT, Config, leaves
+from splitter.config.sections import Admin, Section
+from splitter.config.sentences import sentences
 from splitter.errors import ConfigError, Fault
 
 _MOST_BYTES: Final = MAX_CHARACTERS * 4
@@ -77,9 +76,9 @@ class _Reading:
         names = _route_names(tree)
         config, kept = self._validate(tree)
         for clash in clashes(config, names):
-            path = kept.original(clash.path)
-            if not any(_touches(kept.original(rest), faulty) for rest in clash.rests_on for faulty in self._faulty):
-                self._fault(path, clash.message)
+            paths = [kept.original(path) for path in clash.rests_on]
+            if not any(_touches(path, faulty) for path in paths for faulty in self._faulty):
+                self._fault(next(filter(self._is_given, paths), paths[0]), clash.message)
         if self._faults:
             raise ConfigError(tuple(sorted(self._faults, key=self._order)))
         return config.with_origins({leaf.path: self._origin(leaf.path) for leaf in leaves(config)})
@@ -87,8 +86,13 @@ class _Reading:
     def _order(self, fault: Fault) -> tuple[bool, int]:
         return fault.source != self._source, fault.line
 
+    def _is_given(self, path: Path) -> bool:
+        return path in self._document.lines or self._overlay.name_of(path) is not None
+
     def _fault(self, path: Path, message: str) -> None:
         self._faulty.append(path)
+        if path in self._document.unreadable:
+            return  # that fault was told when the text was read
         name = self._overlay.name_of(path)
         if name:
             self._faults.append(Fault(dotted(path), message, name))
@@ -104,16 +108,14 @@ class _Reading:
 
     def _refuse_environment_only(self, tree: Tree) -> None:
         """Keys that only a variable may set: taken out of the file's tree, each with a fault."""
-        for prefix, section in ((), Config), (("admin",), Config.model_fields["admin"].annotation):
-            inner: object = tree
-            for part in prefix:
-                inner = inner.get(part) if isinstance(inner, dict) else None
-            for key, variable in getattr(section, "environment_only", {}).items():
-                if isinstance(inner, dict) and key in inner:
-                    del inner[key]
-                    line = self._document.lines[(*prefix, key)]
+        places: tuple[tuple[object, Path, type[Section]], ...] = ((tree, (), Config), (tree.get("admin"), ("admin",), Admin))
+        for place, prefix, section in places:
+            for key, variable in section.environment_only.items():
+                if isinstance(place, dict) and key in place:
+                    del place[key]
                     message = f"can't be set in a file, only by the environment variable {variable}"
-                    self._faults.append(Fault(dotted((*prefix, key)), message, self._source, line))
+                    path = (*prefix, key)
+                    self._faults.append(Fault(dotted(path), message, self._source, self._document.lines[path]))
 
     def _validate(self, tree: Tree) -> tuple[Config, _Kept]:
         """The configuration, and faults noted. What has a fault is left out and the rest read again, so that checks between
@@ -127,10 +129,10 @@ class _Reading:
                 details = error.errors(include_url=False)
             removals: set[Path] = set()
             for detail in details:
-                for path, message in _sentences(detail):
+                for path, message in sentences(detail):
                     if first:
                         self._fault(path, message)
-                    location = _location(detail)
+                    location = tuple(detail["loc"])
                     removals.add(location[:-1] if detail["type"] == "missing" else location)
             first = False
             for path in sorted(removals, key=_by_position, reverse=True):
@@ -196,83 +198,3 @@ def _route_names(tree: Tree) -> frozenset[str]:
     routes = rollout.get("routes") if isinstance(rollout, dict) else None
     items = routes if isinstance(routes, list) else []
     return frozenset(item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str))
-
-
-# --- sentences ------------------------------------------------------------------------------------------------------
-
-
-def _location(detail: ErrorDetails) -> Path:
-    return tuple(detail["loc"])
-
-
-def _sentences(detail: ErrorDetails) -> Iterator[tuple[Path, str]]:
-    """What one complaint of the schema means: path and sentence, several for a list or a mapping of values."""
-    path = _location(detail)
-    kind, given = detail["type"], detail.get("input")
-    error = detail.get("ctx", {}).get("error")
-    if isinstance(error, PartsError):
-        for part, message in error.faults:
-            yield (*path, part), message
-    elif isinstance(error, ValueError):
-        yield path, str(error)
-    elif kind == "missing":
-        yield path, "is required"
-    elif kind == "extra_forbidden":
-        yield path, _unknown(path)
-    elif kind in ("tuple_type", "list_type"):
-        yield path, f"must be a list, not {shown(given)}"
-    else:
-        yield path, f"must be a mapping, such as {{{_example(path)}: ...}}, not {shown(given)}"
-
-
-def _example(path: Path) -> str:
-    return next(iter(_keys(_section_at(path))), "key")
-
-
-def _keys(section: type[Section]) -> list[str]:
-    return [
-        key_of(name, field)
-        for name, field in section.model_fields.items()
-        if key_of(name, field) not in section.environment_only
-    ]
-
-
-def _section_at(path: Path) -> type[Section]:
-    """The section a path leads to."""
-    section: type[Section] = Config
-    for part in path:
-        for name, field in section.model_fields.items():
-            if key_of(name, field) == part:
-                inner = sections_in(field.annotation)
-                section = inner or section
-    return section
-
-
-def sections_in(annotation: Any) -> type[Section] | None:
-    """The section a field holds, itself or as items of a list; None if it holds a value."""
-    for candidate in (annotation, *typing.get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return typing.cast(type[Section], candidate)
-    return None
-
-
-def _unknown(path: Path) -> str:
-    key = str(path[-1])
-    keys = _keys(_section_at(path[:-1]))
-    near = did_you_mean(key, keys)
-    if near:
-        return f"unknown key{near}"
-    elsewhere = [place for place in _all_keys(Config, ()) if place.rpartition(".")[2] == key]
-    if elsewhere:
-        highest = min(place.count(".") for place in elsewhere)
-        return f"unknown key; did you mean {' or '.join(place for place in elsewhere if place.count('.') == highest)}?"
-    return f"unknown key; known here: {', '.join(keys)}"
-
-
-def _all_keys(section: type[Section], prefix: Path) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        path = (*prefix, key_of(name, field))
-        yield dotted(path)
-        inner = sections_in(field.annotation)
-        if inner:
-            yield from _all_keys(inner, path)

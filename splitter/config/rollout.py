@@ -12,21 +12,8 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from splitter.config.kinds import (
-    SHARE,
-    Count,
-    Duration,
-    Flag,
-    Listing,
-    Named,
-    Nullable,
-    Number,
-    Percent,
-    Size,
-    Text,
-    Word,
-    threshold_of,
-)
+from splitter.config.kinds import Flag, Listing, Named, Nullable, Text, Word
+from splitter.config.numbers import SHARE, Count, Duration, Number, Percent, Size, threshold_of
 from splitter.config.sections import Section
 from splitter.config.traffic import Key, KeySource, Method, PathTemplate, RouteName, Trigger, template_parameters
 

@@ -24,7 +24,8 @@ from splitter.config.addresses import (
     UnixAddress,
     Url,
 )
-from splitter.config.kinds import SHARE, Count, Duration, Kind, Listing, Nullable, Size, shown
+from splitter.config.kinds import Kind, Listing, Nullable, shown
+from splitter.config.numbers import SHARE, Count, Duration, Size
 from splitter.config.traffic import ProbePath
 
 MAX_WORKERS: Final = 256
