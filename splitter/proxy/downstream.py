@@ -21,6 +21,7 @@ from splitter.http1.chunked import ChunkedReader, ChunkError
 from splitter.http1.request import CHUNKED, RequestHead
 from splitter.proxy.flow import Hold, ReadGate
 from splitter.proxy.relay import Exchange
+from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from splitter.http1.request import Forwarded
@@ -58,6 +59,7 @@ class Downstream(asyncio.Protocol):
         "_phase",
         "_plane",
         "_pumping",
+        "_tunnel",
         "_unsent_bytes",
         "_writable",
         "deadline_s",
@@ -78,6 +80,7 @@ class Downstream(asyncio.Protocol):
         self._phase = Phase.HEAD
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._tunnel: Tunnel | None = None
         self._head_begun = False
         self._left_bytes = 0
         self._body_bytes = 0
@@ -112,14 +115,14 @@ class Downstream(asyncio.Protocol):
         elif phase is Phase.BODY:
             self._read_body(data)
         elif phase is Phase.TUNNEL:
-            if self._exchange is not None:
-                self._exchange.on_downstream_bytes(data)
+            if self._tunnel is not None:
+                self._tunnel.on_downstream_bytes(data)
         elif phase is Phase.WAIT:
             self._keep(data)
 
     def eof_received(self) -> bool:
-        if self._phase is Phase.TUNNEL and self._exchange is not None:
-            self._exchange.on_downstream_eof()
+        if self._tunnel is not None:
+            self._tunnel.on_downstream_eof()
             return True  # the other direction may go on
         # Anyone else who stops sending has left: like nginx and Envoy, don't work for a client that is gone.
         return False
@@ -128,19 +131,22 @@ class Downstream(asyncio.Protocol):
         self._phase = Phase.CLOSED
         self._plane.wheel.forget(self)
         self._plane.on_disconnected(self)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.on_downstream_lost()
+        served = self._tunnel or self._exchange
+        self._exchange = self._tunnel = None
+        if served is not None:
+            served.on_downstream_lost()
 
     def pause_writing(self) -> None:
         self._writable = False
-        if self._exchange is not None:
-            self._exchange.on_downstream_full()
+        served = self._tunnel or self._exchange
+        if served is not None:
+            served.on_downstream_full()
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._exchange is not None:
-            self._exchange.on_downstream_drained()
+        served = self._tunnel or self._exchange
+        if served is not None:
+            served.on_downstream_drained()
         elif self._phase is Phase.HEAD:
             self.gate.release(Hold.PIPELINED)
             self._pump()
@@ -155,8 +161,8 @@ class Downstream(asyncio.Protocol):
                 self._refuse(error)
             else:
                 self.abort()
-        elif self._exchange is not None:
-            self._exchange.on_timeout()
+        elif served := self._tunnel or self._exchange:
+            served.on_timeout()
         else:
             self._check_progress()
 
@@ -197,12 +203,15 @@ class Downstream(asyncio.Protocol):
         if self._buffer and not self._pumping:
             self._pump()
 
-    def begin_tunnel(self) -> bytes:
-        """From now on bytes go to the exchange as they come. Returns those that came early."""
+    def begin_tunnel(self, tunnel: Tunnel) -> None:
+        """From now on bytes go to the tunnel as they come, first those that came early."""
         self._phase = Phase.TUNNEL
+        self._exchange = None
+        self._tunnel = tunnel
         early, self._buffer = self._buffer, b""
         self.gate.release(Hold.PIPELINED)
-        return early
+        if early:
+            tunnel.on_downstream_bytes(early)
 
     def abort(self) -> None:
         """Cut the connection so that the client can tell that its response is not complete."""

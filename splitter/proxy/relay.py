@@ -22,6 +22,7 @@ from splitter.http1.fields import Pair
 from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
 from splitter.http1.response import ResponseHead, render_interim, render_response
 from splitter.proxy.flow import Hold
+from splitter.proxy.tunnel import Tunnel
 from splitter.routing import FORCE_PARAMETER, without_force
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ class Answer(Enum):
 
     NONE = "none"
     HEAD_SENT = "head sent"
-    TUNNEL = "tunnel"
     DONE = "done"
 
 
@@ -61,7 +61,6 @@ class Exchange:
         "_router",
         "_target",
         "_timeouts",
-        "_tunnel_eofs",
         "_upstream",
         "decision",
         "error",
@@ -87,7 +86,6 @@ class Exchange:
         self._held_bytes = 0
         self._keep_alive = False
         self._chunk_out = False
-        self._tunnel_eofs = 0
         self.response_bytes = 0
         self.status = 0
         self.error = ""
@@ -265,66 +263,29 @@ class Exchange:
         self._touch()
 
     def _touch(self) -> None:
-        timeouts = self._timeouts
-        self._downstream.set_deadline(timeouts.tunnel_s if self._answer is Answer.TUNNEL else timeouts.idle_s)
+        self._downstream.set_deadline(self._timeouts.idle_s)
 
-    # --- tunnel ---
+    # --- switch ---
 
     def on_switch(self, head: ResponseHead, rest: bytes) -> None:
-        """101: from here on bytes are passed both ways as they are (RFC 9110 section 7.8)."""
-        if not self.head.shape.upgrade or not head.upgrade or not self._request_done:
+        """101: from here on the two connections are a tunnel."""
+        upstream, downstream, plane = self._upstream, self._downstream, self._plane
+        if upstream is None or not self.head.shape.upgrade or not head.upgrade or not self._request_done:
             self.on_bad_response(BadResponse("the backend switched protocols without being asked"))
             return
+        self._upstream = None
         self.status = head.status
-        mark = self._plane.marks[self.decision.backend, self.decision.reason]
-        self._downstream.write(render_interim(head, mark) + rest)
-        early = self._downstream.begin_tunnel()
-        self._answer = Answer.TUNNEL
-        self._plane.on_tunnel(1)
-        self._plane.record(self)
-        self._touch()
-        if early:
-            self.on_downstream_bytes(early)
-
-    def on_downstream_bytes(self, data: bytes) -> None:
-        if self._upstream is not None:
-            self._upstream.write(data)
-            self._touch()
-
-    def on_upstream_bytes(self, data: bytes) -> None:
-        self._downstream.write(data)
-        self._touch()
-
-    def on_downstream_eof(self) -> None:
-        if self._upstream is not None:
-            self._upstream.write_eof()
-        self._one_side_ended()
-
-    def on_upstream_eof(self) -> None:
-        self._downstream.write_eof()
-        self._one_side_ended()
-
-    def _one_side_ended(self) -> None:
-        self._tunnel_eofs += 1
-        if self._tunnel_eofs == 2:
-            self._end_tunnel()
-
-    def _end_tunnel(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.close_when_sent()
-        if self._answer is Answer.TUNNEL:
-            self._answer = Answer.DONE
-            self._plane.on_tunnel(-1)
-        self._downstream.close()
+        downstream.write(render_interim(head, plane.marks[self.decision.backend, self.decision.reason]) + rest)
+        self._record()
+        plane.on_tunnel(1)
+        tunnel = Tunnel(downstream, upstream, self._timeouts.tunnel_s, lambda: plane.on_tunnel(-1))
+        upstream.join(tunnel)
+        downstream.begin_tunnel(tunnel)
 
     # --- ends other than the good one ---
 
     def on_downstream_lost(self) -> None:
         """The client left: whatever was held for it is given up."""
-        if self._answer is Answer.TUNNEL:
-            self._end_tunnel()
-            return
         self._let_go()
         if self._answer is Answer.NONE:
             self.status = CLIENT_CLOSED
@@ -332,10 +293,6 @@ class Exchange:
 
     def on_upstream_lost(self, error: Exception | None) -> None:
         upstream, self._upstream = self._upstream, None
-        if self._answer is Answer.TUNNEL:
-            self._upstream = upstream
-            self._end_tunnel()
-            return
         if upstream is None:
             return
         # A kept connection may be closed by the backend just as a request goes out on it: no answer to it, not even a
@@ -360,9 +317,7 @@ class Exchange:
 
     def on_timeout(self) -> None:
         """The deadline passed: whose fault it is depends on who was to act."""
-        if self._answer is Answer.TUNNEL:
-            self._end_tunnel()
-        elif self._upstream is None:
+        if self._upstream is None:
             self.fail(
                 ExchangeError(
                     "overload", "no connection to the backend became free in time",

@@ -32,10 +32,18 @@ class Listener(Protocol):
     def on_whole_response(self, head: ResponseHead, body: bytes) -> None: ...
     def on_response_data(self, data: bytes) -> None: ...
     def on_response_end(self, trailers: list[Pair]) -> None: ...
+    def on_upstream_lost(self, error: Exception | None) -> None: ...
+    def on_bad_response(self, error: BadResponse) -> None: ...
+    def on_upstream_full(self) -> None: ...
+    def on_upstream_drained(self) -> None: ...
+
+
+class RawListener(Protocol):
+    """Who is told of the bytes once they are no HTTP any more."""
+
     def on_upstream_bytes(self, data: bytes) -> None: ...
     def on_upstream_eof(self) -> None: ...
     def on_upstream_lost(self, error: Exception | None) -> None: ...
-    def on_bad_response(self, error: BadResponse) -> None: ...
     def on_upstream_full(self) -> None: ...
     def on_upstream_drained(self) -> None: ...
 
@@ -68,6 +76,7 @@ class Upstream(asyncio.Protocol):
         "_method",
         "_owner",
         "_phase",
+        "_raw",
         "_reader",
         "_stats",
         "authority",
@@ -86,6 +95,7 @@ class Upstream(asyncio.Protocol):
         self._reader = reader
         self._phase = Phase.IDLE
         self._listener: Listener | None = None
+        self._raw: RawListener | None = None
         self._method = b""
         self._buffer = b""
         self._left_bytes = 0
@@ -109,6 +119,9 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._stats.upstream_read_bytes += len(data)
         phase = self._phase
+        if self._raw is not None:
+            self._raw.on_upstream_bytes(data)
+            return
         listener = self._listener
         if listener is None:
             self.close()  # a backend that speaks unasked: what it says would be read as the next request's answer
@@ -118,19 +131,20 @@ class Upstream(asyncio.Protocol):
             self._read_body(listener, data)
         elif phase is Phase.HEAD:
             self._read_head(listener, self._buffer + data if self._buffer else data)
-        elif phase is Phase.TUNNEL:
-            listener.on_upstream_bytes(data)
 
     def eof_received(self) -> bool:
-        if self._phase is Phase.TUNNEL and self._listener is not None:
-            self._listener.on_upstream_eof()
+        if self._raw is not None:
+            self._raw.on_upstream_eof()
             return True  # the other direction may go on
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         phase, self._phase = self._phase, Phase.CLOSED
         listener, self._listener = self._listener, None
+        raw, self._raw = self._raw, None
         self._owner.on_gone(self)
+        if raw is not None:
+            raw.on_upstream_lost(exc)
         if listener is None:
             return
         if phase is Phase.BODY and self._left_bytes == UNTIL_CLOSE and exc is None:
@@ -139,12 +153,14 @@ class Upstream(asyncio.Protocol):
             listener.on_upstream_lost(exc)
 
     def pause_writing(self) -> None:
-        if self._listener is not None:
-            self._listener.on_upstream_full()
+        told = self._raw or self._listener
+        if told is not None:
+            told.on_upstream_full()
 
     def resume_writing(self) -> None:
-        if self._listener is not None:
-            self._listener.on_upstream_drained()
+        told = self._raw or self._listener
+        if told is not None:
+            told.on_upstream_drained()
 
     # --- for exchanges and pools ---
 
@@ -159,6 +175,12 @@ class Upstream(asyncio.Protocol):
         self._phase = Phase.HEAD
         self.heard = False
 
+    def join(self, raw: RawListener) -> None:
+        """After 101: what comes now are bytes for this one."""
+        self._phase = Phase.TUNNEL
+        self._listener = None
+        self._raw = raw
+
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():
             self._stats.upstream_written_bytes += len(data)
@@ -171,13 +193,14 @@ class Upstream(asyncio.Protocol):
     def close(self) -> None:
         """Leave: no exchange is told of it, it must have let go before."""
         self._listener = None
+        self._raw = None
         self._phase = Phase.CLOSED
         if not self.transport.is_closing():
             self.transport.abort()
 
     def close_when_sent(self) -> None:
         """Leave once what was written is on its way (the end of a tunnel)."""
-        self._listener = None
+        self._raw = None
         self._phase = Phase.CLOSED
         if not self.transport.is_closing():
             self.transport.close()
@@ -213,7 +236,6 @@ class Upstream(asyncio.Protocol):
             if head.status >= 200:
                 break
             if head.status == SWITCHING:
-                self._phase = Phase.TUNNEL
                 listener.on_switch(head, rest)
                 return
             listener.on_interim(head)

@@ -1,0 +1,74 @@
+"""May legacy answer a request that domain failed?
+
+Owns: the rule, and the budget that keeps a broken domain from bringing legacy down with it.
+Must not know: how a request is sent again. `now_s` is an argument.
+Invariants (RFC 9110 section 9.2.2): a request of which nothing was sent may always be sent elsewhere; one that was sent
+only when its method is listed, its body still held, and the budget not used up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+WINDOW_S: Final = 10
+ALWAYS_ALLOWED: Final = 10
+"""Fallbacks in a window that need no share: at a request a second a fifth of them would be two."""
+
+_TRIGGER_OF: Final = {"connect": "connect", "overload": "connect", "timeout": "timeout", "reset": "reset", "protocol": "reset"}
+
+
+class Budget:
+    """Counts of the last ten seconds, second by second."""
+
+    __slots__ = ("_fallbacks", "_requests", "_second")
+
+    def __init__(self) -> None:
+        self._requests = [0] * WINDOW_S
+        self._fallbacks = [0] * WINDOW_S
+        self._second = 0
+
+    def _turn(self, now_s: float) -> int:
+        second = int(now_s)
+        for passed in range(self._second + 1, min(second, self._second + WINDOW_S) + 1):
+            self._requests[passed % WINDOW_S] = self._fallbacks[passed % WINDOW_S] = 0
+        if second - self._second > WINDOW_S:
+            self._requests = [0] * WINDOW_S
+            self._fallbacks = [0] * WINDOW_S
+        self._second = max(self._second, second)
+        return self._second % WINDOW_S
+
+    def add_requests(self, count: int, now_s: float) -> None:
+        self._requests[self._turn(now_s)] += count
+
+    def take(self, share: float, now_s: float) -> bool:
+        """Use one fallback if `share` of the window's requests allows it."""
+        place = self._turn(now_s)
+        used = sum(self._fallbacks)
+        if used >= ALWAYS_ALLOWED and used + 1 > share * sum(self._requests):
+            return False
+        self._fallbacks[place] += 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackPolicy:
+    """The rule of the configuration: `on` are the words there, `budget` the share of requests (0 to 1)."""
+
+    on: frozenset[str]
+    methods: frozenset[bytes]
+    budget: float
+
+    def covers_status(self, status: int) -> bool:
+        """Whether an answer of domain's with this status counts as a failure to be rescued."""
+        return str(status) in self.on
+
+    def allows(
+        self, trigger: str, method: bytes, budget: Budget, now_s: float, *, nothing_sent: bool, body_held: bool
+    ) -> bool:
+        """`trigger` is the kind of an error or a status. Uses up budget only when it answers yes for a request sent before."""
+        if _TRIGGER_OF.get(trigger, trigger) not in self.on:
+            return False
+        if nothing_sent:
+            return True
+        return method in self.methods and body_held and budget.take(self.budget, now_s)

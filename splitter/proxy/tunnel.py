@@ -1,0 +1,93 @@
+"""Two connections joined after 101 (RFC 9110 section 7.8): bytes pass both ways as they are.
+
+Owns: passing, half-closes, backpressure, the end of both. Must not know: HTTP, the decision that led here.
+Invariants: each side hears of the other's end; the tunnel ends once, and with it both connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from splitter.proxy.flow import Hold
+from splitter.proxy.upstream import RawListener
+
+if TYPE_CHECKING:
+    from splitter.proxy.downstream import Downstream
+    from splitter.proxy.upstream import Upstream
+
+
+class Tunnel(RawListener):
+    """Lives from the 101 to the end of both sides; `on_end` is called once."""
+
+    __slots__ = ("_downstream", "_eofs", "_idle_s", "_on_end", "_upstream")
+
+    def __init__(self, downstream: Downstream, upstream: Upstream, idle_s: float, on_end: Callable[[], None]) -> None:
+        self._downstream = downstream
+        self._upstream: Upstream | None = upstream
+        self._idle_s = idle_s
+        self._on_end = on_end
+        self._eofs = 0
+        downstream.set_deadline(idle_s)
+
+    # --- from the client ---
+
+    def on_downstream_bytes(self, data: bytes) -> None:
+        if self._upstream is not None:
+            self._upstream.write(data)
+            self._downstream.set_deadline(self._idle_s)
+
+    def on_downstream_eof(self) -> None:
+        if self._upstream is not None:
+            self._upstream.write_eof()
+        self._one_side_ended()
+
+    def on_downstream_lost(self) -> None:
+        self.end()
+
+    def on_downstream_full(self) -> None:
+        if self._upstream is not None:
+            self._upstream.gate.hold(Hold.PEER_FULL)
+
+    def on_downstream_drained(self) -> None:
+        if self._upstream is not None:
+            self._upstream.gate.release(Hold.PEER_FULL)
+            self._downstream.set_deadline(self._idle_s)
+
+    def on_timeout(self) -> None:
+        self.end()
+
+    # --- from the backend ---
+
+    def on_upstream_bytes(self, data: bytes) -> None:
+        self._downstream.write(data)
+        self._downstream.set_deadline(self._idle_s)
+
+    def on_upstream_eof(self) -> None:
+        self._downstream.write_eof()
+        self._one_side_ended()
+
+    def on_upstream_lost(self, error: Exception | None) -> None:
+        self.end()
+
+    def on_upstream_full(self) -> None:
+        self._downstream.gate.hold(Hold.PEER_FULL)
+
+    def on_upstream_drained(self) -> None:
+        self._downstream.gate.release(Hold.PEER_FULL)
+        self._downstream.set_deadline(self._idle_s)
+
+    # --- the end ---
+
+    def _one_side_ended(self) -> None:
+        self._eofs += 1
+        if self._eofs == 2:
+            self.end()
+
+    def end(self) -> None:
+        """Close both sides once what was written is on its way."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.close_when_sent()
+            self._downstream.close()
+            self._on_end()
