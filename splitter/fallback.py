@@ -15,7 +15,8 @@ WINDOW_S: Final = 10
 ALWAYS_ALLOWED: Final = 10
 """Fallbacks in a window that need no share: at a request a second a fifth of them would be two."""
 
-_TRIGGER_OF: Final = {"connect": "connect", "overload": "connect", "timeout": "timeout", "reset": "reset", "protocol": "reset"}
+_WORD_OF: Final = {"overload": "connect", "protocol": "reset"}
+"""Kinds of failure that go by another's word in the configuration."""
 
 
 class Budget:
@@ -66,8 +67,8 @@ class FallbackPolicy:
     def allows(
         self, trigger: str, method: bytes, budget: Budget, now_s: float, *, nothing_sent: bool, body_held: bool
     ) -> bool:
-        """`trigger` is the kind of an error or a status. Uses up budget only when it answers yes for a request sent before."""
-        if _TRIGGER_OF.get(trigger, trigger) not in self.on:
+        """`trigger` is the kind of an error, or a status. Budget is used up only by a yes for a request sent before."""
+        if _WORD_OF.get(trigger, trigger) not in self.on:
             return False
         if nothing_sent:
             return True

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from splitter.routing import BUCKETS, DEFAULT_ROUTE, Backend, Reason
 from splitter.snapshot import Gauges, Snapshot
-from splitter.stats import BOUNDS_S, FAILURE_KINDS, METHODS, Histogram, Stats
+from splitter.stats import BOUNDS_S, FAILURE_KINDS, FALLBACK_OUTCOMES, METHODS, Histogram, Stats
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -31,6 +31,7 @@ ANSWERS: Final = (
     (Backend.LEGACY, Reason.BUCKET),
     (Backend.DOMAIN, Reason.BUCKET),
     (Backend.LEGACY, Reason.UNHEALTHY),
+    (Backend.LEGACY, Reason.FALLBACK),
     (Backend.LEGACY, Reason.NO_KEY),
 )
 _SIDES: Final = (Backend.LEGACY, Backend.DOMAIN)
@@ -105,6 +106,14 @@ def _traffic(stats: Stats, gauges: Gauges) -> Iterator[Metric]:
     for key, count in (known | stats.failures).items():
         failures.add_metric(list(key), count)
     yield failures
+
+    fallbacks = CounterMetricFamily(
+        "splitter_fallbacks", "Failures of domain, by what became of the request.", labels=["kind", "outcome"]
+    )
+    none = {(kind, outcome): 0 for kind in FAILURE_KINDS for outcome in FALLBACK_OUTCOMES}
+    for key, count in (none | stats.fallbacks).items():
+        fallbacks.add_metric(list(key), count)
+    yield fallbacks
 
     ignored = CounterMetricFamily("splitter_force_ignored", "Requests whose force_domain was not heeded.")
     ignored.add_metric([], stats.force_ignored)

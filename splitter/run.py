@@ -31,9 +31,10 @@ from splitter.control.app import Life, State, make_app
 from splitter.control.controller import Controller, table_of
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import follow
+from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
-from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, PlaneSettings, Timeouts
+from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
 from splitter.proxy.pool import Endpoint, PoolLimits
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
@@ -64,6 +65,7 @@ def _backend(config: BackendConfig, head: HeadLimits) -> BackendSettings:
             header_bytes=head.header_bytes,
             headers=head.headers,
         ),
+        ejection=Ejection(config.eject.consecutive_failures, config.eject.for_s),
     )
 
 
@@ -71,7 +73,9 @@ def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
     """What a data plane is made with."""
     limits = config.limits
     head = HeadLimits(limits.header_bytes, limits.target_bytes, limits.headers, limits.body_bytes)
-    internal = BackendSettings((Endpoint("", 0, internal_socket),), Timeouts(10.0, 10.0, 10.0), _INTERNAL)
+    internal = BackendSettings(
+        (Endpoint("", 0, internal_socket),), Timeouts(10.0, 10.0, 10.0), _INTERNAL, Ejection(1000, 1.0)
+    )
     return PlaneSettings(
         backends={
             Backend.LEGACY: _backend(config.backends.legacy, head),
@@ -81,6 +85,11 @@ def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
         head_limits=head,
         limits=ConnectionLimits(limits.header_timeout_s, limits.keepalive_timeout_s),
         replay_bytes=config.fallback.max_body_bytes,
+        fallback=FallbackPolicy(
+            frozenset(config.fallback.on),
+            frozenset(method.encode() for method in config.fallback.methods),
+            config.fallback.budget,
+        ),
         trusted_proxies=tuple(config.listen.trusted_proxies),
     )
 

@@ -23,6 +23,8 @@ OTHER: Final = "other"
 FAILURE_KINDS: Final = ("connect", "timeout", "reset", "protocol", "overload", "5xx")
 """Values of `kind`: what a backend did wrong."""
 
+FALLBACK_OUTCOMES: Final = ("rescued", "failed", "refused")
+
 RequestKey = tuple[str, str, str, str, int]
 """backend, reason, route, method, status."""
 
@@ -53,6 +55,7 @@ class Stats:
         "downstream_written_bytes",
         "durations",
         "failures",
+        "fallbacks",
         "force_ignored",
         "requests",
         "upstream_read_bytes",
@@ -63,6 +66,7 @@ class Stats:
         self.requests: dict[RequestKey, int] = {}
         self.durations: dict[tuple[str, str], Histogram] = {}
         self.failures: dict[tuple[str, str], int] = {}
+        self.fallbacks: dict[tuple[str, str], int] = {}
         self.force_ignored = 0
         self.downstream_read_bytes = 0
         self.downstream_written_bytes = 0
@@ -86,6 +90,11 @@ class Stats:
         key = (backend, kind)
         self.failures[key] = self.failures.get(key, 0) + 1
 
+    def fall_back(self, kind: str, outcome: str) -> None:
+        """Count one failure of domain by what became of its request: rescued, failed on legacy too, or refused."""
+        key = (kind, outcome)
+        self.fallbacks[key] = self.fallbacks.get(key, 0) + 1
+
     def merge(self, other: Stats) -> None:
         """Add another plane's totals to these."""
         for request, count in other.requests.items():
@@ -94,6 +103,8 @@ class Stats:
             self.durations.setdefault(place, Histogram()).merge(histogram)
         for failure, count in other.failures.items():
             self.failures[failure] = self.failures.get(failure, 0) + count
+        for fallback, count in other.fallbacks.items():
+            self.fallbacks[fallback] = self.fallbacks.get(fallback, 0) + count
         self.force_ignored += other.force_ignored
         self.downstream_read_bytes += other.downstream_read_bytes
         self.downstream_written_bytes += other.downstream_written_bytes

@@ -51,7 +51,7 @@ async def follow(path: Path | None, controller: Controller, loop: asyncio.Abstra
     loop.add_signal_handler(signal.SIGHUP, reload, path, controller)
     if path is None:
         return
-    target = Path(os.path.abspath(path))  # noqa: PTH100 - a symlink's target may change, its folder stays
+    target = Path.cwd() / path  # not resolved: a symlink's target may change, its folder stays
     # Editors and config maps replace the file: its folder is what stays.
     async for changes in awatch(target.parent, recursive=False, step=50, debounce=200):
         if any(Path(changed).name in {target.name, "..data"} for _, changed in changes):

@@ -81,7 +81,7 @@ class FieldCollector:
     Repeated fields stay apart in `pairs` and are one list in `fields` (RFC 9110 section 5.3; `Cookie` by RFC 6265).
     """
 
-    __slots__ = ("complete", "fields", "headers_done", "pairs", "repeated")
+    __slots__ = ("fields", "headers_done", "pairs", "repeated")
 
     def __init__(self) -> None:
         self.reset()
@@ -91,7 +91,6 @@ class FieldCollector:
         self.fields: dict[bytes, bytes] = {}
         self.repeated: set[bytes] = set()
         self.headers_done = False
-        self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.pairs.append((name, value))
@@ -105,9 +104,6 @@ class FieldCollector:
 
     def on_headers_complete(self) -> None:
         self.headers_done = True
-
-    def on_message_complete(self) -> None:
-        self.complete = True
 
     def strip_values(self) -> None:
         """Take the white space off the ends of the values: llhttp leaves it there, and it is no part of them."""

@@ -119,12 +119,11 @@ class RequestHeadReader:
     instead of 7. The memory is bounded, and what is in it depends on nothing but those bytes.
     """
 
-    __slots__ = ("_collector", "_limits", "_parser", "_shapes")
+    __slots__ = ("_collector", "_limits", "_shapes")
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
         self._collector = FieldCollector()
-        self._parser: HttpRequestParser | None = None
         self._shapes: dict[bytes, Shape] = {}
 
     def read(self, block: bytes) -> RequestHead:
@@ -183,22 +182,15 @@ class RequestHeadReader:
 
     def _feed(self, block: bytes) -> None:
         collector = self._collector
-        parser = self._parser
-        if parser is None:
-            parser = HttpRequestParser(collector)
-        self._parser = None
         try:
-            parser.feed_data(block)
+            # A new one for each head, 0.2 µs: one that has seen `Connection: close` or a length refuses the next head.
+            HttpRequestParser(collector).feed_data(block)
         except HttpParserUpgrade:
             return
         except HttpParserError as error:
             # A transfer coding it does not know raises after the fields are complete; our own policy judges those.
             if not collector.headers_done:
                 raise BadRequest(f"the request head is malformed: {error}") from None
-            return
-        # With a body the parser waits for bytes it will never be fed; making a new one costs 0.2 µs.
-        if collector.complete:
-            self._parser = parser
 
     def _read_odd(self, block: bytes, head: RequestHead) -> Shape:
         """Request lines other than `METHOD /path HTTP/1.x`: normalised, or refused with the reason."""

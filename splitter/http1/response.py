@@ -84,13 +84,12 @@ class ResponseHeadReader:
     remembered by its bytes, bounded, as with requests.
     """
 
-    __slots__ = ("_collector", "_headers", "_heads", "_parser")
+    __slots__ = ("_collector", "_headers", "_heads")
 
     def __init__(self, headers: int) -> None:
         self._headers = headers
         self._heads: dict[bytes, ResponseHead] = {}
         self._collector = FieldCollector()
-        self._parser: HttpResponseParser | None = None
 
     def read(self, block: bytes, method: bytes) -> ResponseHead:
         """The head in `block`, which ends with the empty line, as the answer to `method`. Raises BadResponse."""
@@ -141,20 +140,14 @@ class ResponseHeadReader:
 
     def _feed(self, block: bytes) -> None:
         collector = self._collector
-        parser = self._parser
-        if parser is None:
-            parser = HttpResponseParser(collector)
-        self._parser = None
         try:
-            parser.feed_data(block)
+            # A new one for each head, 0.2 µs: one that has seen `Connection: close` or a length refuses the next head.
+            HttpResponseParser(collector).feed_data(block)
         except HttpParserUpgrade:
             return
         except HttpParserError as error:
             if not collector.headers_done:
                 raise BadResponse(f"the backend's head is malformed: {error}") from None
-            return
-        if collector.complete:
-            self._parser = parser
 
     def _apply_special(self, head: ResponseHead, pairs: list[Pair]) -> None:
         fields, repeated = head.fields, self._collector.repeated

@@ -16,11 +16,13 @@ from time import perf_counter
 from typing import Final, Protocol
 
 from splitter.errors import BadRequest, ExchangeError
+from splitter.fallback import Budget, FallbackPolicy
 from splitter.http1.reply import render_error
 from splitter.http1.request import Forwarded, HeadLimits, RequestHeadReader
+from splitter.outlier import Breaker
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.downstream import Downstream
-from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, dial
+from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, Shared, dial
 from splitter.proxy.relay import Exchange
 from splitter.routing import Backend, Network, Reason, Router, is_trusted, parse_address
 from splitter.snapshot import Gauges, Snapshot
@@ -40,10 +42,19 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Ejection:
+    """After how many failures in a row an endpoint is taken out, and for how long at first."""
+
+    consecutive_failures: int
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class BackendSettings:
     endpoints: tuple[Endpoint, ...]
     timeouts: Timeouts
     pool: PoolLimits
+    ejection: Ejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ class PlaneSettings:
     head_limits: HeadLimits
     limits: ConnectionLimits
     replay_bytes: int
+    fallback: FallbackPolicy
     trusted_proxies: tuple[Network, ...] = ()
 
 
@@ -84,6 +96,15 @@ def _mark(backend: Backend, reason: Reason) -> bytes:
     return f"X-Splitter-Backend: {backend.value}\r\nX-Splitter-Reason: {reason.value}\r\n".encode()
 
 
+def _pool(name: Backend, backend: BackendSettings, shared: Shared) -> BackendPool:
+    ejection = backend.ejection
+    pools = (
+        EndpointPool(endpoint, backend.pool, Breaker(ejection.consecutive_failures, ejection.for_s), shared)
+        for endpoint in backend.endpoints
+    )
+    return BackendPool(name.value, tuple(pools))
+
+
 class DataPlane:
     """See the top of the file."""
 
@@ -98,7 +119,7 @@ class DataPlane:
         random_bits: Callable[[int], int] = secrets.randbits,
         dial: Dial = dial,
     ) -> None:
-        self._dial = dial
+        self.clock = clock
         self.stats = Stats()
         self.settings = settings
         self.head_limits = settings.head_limits
@@ -108,8 +129,13 @@ class DataPlane:
         self.wheel = Wheel(clock)
         self.marks = {(backend, reason): _mark(backend, reason) for backend in Backend for reason in Reason}
         self.head_reader = RequestHeadReader(settings.head_limits)
+        self.fallback = settings.fallback
+        self.budget = Budget()
+        self._budgeted = 0
+        self.requests = 0
+        shared = Shared(tasks, self.stats, clock, dial, self._judge_domain)
         self.backends = {
-            name: RunningBackend(backend.timeouts, self._pool(name, backend, tasks, clock))
+            name: RunningBackend(backend.timeouts, _pool(name, backend, shared))
             for name, backend in settings.backends.items()
         }
         self._tasks = tasks
@@ -124,19 +150,18 @@ class DataPlane:
         self._servers: list[asyncio.Server] = []
         self.publish(snapshot)
 
-    def _pool(self, name: Backend, backend: BackendSettings, tasks: Tasks, clock: Callable[[], float]) -> BackendPool:
-        pools = [
-            EndpointPool(endpoint, backend.pool, tasks, self.stats, clock, self._dial) for endpoint in backend.endpoints
-        ]
-        return BackendPool(name.value, tuple(pools))
-
     # --- for the control plane ---
 
     def publish(self, snapshot: Snapshot) -> None:
         """Put it in force: every decision from now on, also of requests that still wait for a connection."""
         self.snapshot = snapshot
         self.router = Router(snapshot.table)
-        self.domain_ejected = snapshot.domain_ejected
+        self._judge_domain()
+
+    def _judge_domain(self) -> None:
+        """Domain is out when probes or its own answers say so, but only while legacy is fit to take over."""
+        domain, legacy = self.backends[Backend.DOMAIN].pool, self.backends[Backend.LEGACY].pool
+        self.domain_ejected = self.snapshot.domain_ejected or (not domain.fit() and legacy.fit())
 
     def gauges(self) -> Gauges:
         found = Gauges(downstream=len(self._connections), tunnels=self._tunnels)
@@ -168,6 +193,8 @@ class DataPlane:
         while True:
             await asyncio.sleep(RESOLUTION_S)
             self.wheel.tick()
+            for backend in self.backends.values():
+                backend.pool.tick()
             until_expiry_s -= RESOLUTION_S
             if until_expiry_s <= 0:
                 until_expiry_s = _EXPIRE_EVERY_S
@@ -217,6 +244,13 @@ class DataPlane:
         if not self._connections:
             self._empty.set()
 
+    def may_fall_back(self, trigger: str, method: bytes, *, nothing_sent: bool, body_held: bool) -> bool:
+        """Whether legacy may answer a request that domain failed; uses up budget if so."""
+        now_s = self.clock()
+        self.budget.add_requests(self.requests - self._budgeted, now_s)
+        self._budgeted = self.requests
+        return self.fallback.allows(trigger, method, self.budget, now_s, nothing_sent=nothing_sent, body_held=body_held)
+
     def on_tunnel(self, change: int) -> None:
         self._tunnels += change
 
@@ -252,6 +286,7 @@ class DataPlane:
 
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""
+        self.requests += 1
         duration_s = perf_counter() - exchange.started_s
         decision = exchange.decision
         self.stats.record(

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from splitter.errors import ExchangeError, Retry, Source
 from splitter.http1.response import ResponseHeadReader
+from splitter.outlier import Breaker, State
 from splitter.proxy.upstream import Upstream
 from splitter.stats import Stats
 from splitter.tasks import Tasks
@@ -74,23 +75,35 @@ async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
         await loop.create_unix_connection(lambda: upstream, endpoint.path)
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the pools of a plane have in common; `on_breaker` is called when an endpoint goes out or comes back."""
+
+    tasks: Tasks
+    stats: Stats
+    clock: Callable[[], float]
+    dial: Dial
+    on_breaker: Callable[[], None]
+
+
 class EndpointPool:
     """The connections to one endpoint."""
 
     __slots__ = (
-        "_closed", "_connecting", "_dial", "_idle", "_lent", "_limits", "_reader", "_stats", "_tasks", "_waiters",
-        "clock", "endpoint",
+        "_closed", "_connecting", "_idle", "_lent", "_limits", "_reader", "_shared", "_waiters", "breaker", "endpoint",
     )  # fmt: skip
 
     def __init__(
-        self, endpoint: Endpoint, limits: PoolLimits, tasks: Tasks, stats: Stats, clock: Callable[[], float], dial: Dial
+        self,
+        endpoint: Endpoint,
+        limits: PoolLimits,
+        breaker: Breaker,
+        shared: Shared,
     ) -> None:
-        self._dial = dial
+        self.breaker = breaker
+        self._shared = shared
         self.endpoint = endpoint
-        self.clock = clock
         self._limits = limits
-        self._tasks = tasks
-        self._stats = stats
         self._reader = ResponseHeadReader(limits.headers)
         self._idle: list[Upstream] = []
         self._lent: set[Upstream] = set()
@@ -107,6 +120,33 @@ class EndpointPool:
         """Connections by state, for people and metrics."""
         return {"idle": len(self._idle), "active": len(self._lent), "connecting": self._connecting}
 
+    def begin(self) -> None:
+        """A request goes to this endpoint: the trial, if it was out."""
+        if self.breaker.state is not State.CLOSED:
+            self.breaker.begin(self._shared.clock())
+            self._shared.on_breaker()
+
+    def succeeded(self) -> None:
+        """The endpoint answered well."""
+        breaker = self.breaker
+        if breaker.failures:
+            was = breaker.state
+            breaker.succeeded()
+            if was is not State.CLOSED:
+                self._shared.on_breaker()
+
+    def failed(self) -> None:
+        """The endpoint failed a request that it was sent."""
+        was = self.breaker.state
+        self.breaker.failed(self._shared.clock())
+        if self.breaker.state is not was:
+            self._shared.on_breaker()
+
+    def tick(self) -> None:
+        """Let time act on the breaker."""
+        if self.breaker.state is not State.CLOSED and self.breaker.tick(self._shared.clock()):
+            self._shared.on_breaker()
+
     def take_idle(self) -> Upstream | None:
         """The kept connection used last: the one least likely to have been closed by the backend meanwhile."""
         idle = self._idle
@@ -122,7 +162,7 @@ class EndpointPool:
         if len(self._waiters) >= self._limits.max_waiting:
             raise ExchangeError(
                 "overload", "every connection to the backend is busy and the queue is full",
-                status=503, source=Source.UPSTREAM, retry=Retry.NEVER,
+                status=503, source=Source.UPSTREAM, retry=Retry.ALWAYS,
             )  # fmt: skip
         waiter.waiting = True
         self._waiters.append(waiter)
@@ -149,7 +189,7 @@ class EndpointPool:
                 self._lent.add(upstream)
                 waiter.on_connection(upstream)
                 return
-        upstream.idle_since_s = self.clock()
+        upstream.idle_since_s = self._shared.clock()
         self._idle.append(upstream)
 
     def on_gone(self, upstream: Upstream) -> None:
@@ -161,7 +201,7 @@ class EndpointPool:
 
     def expire(self) -> None:
         """Close the connections nobody has used for a while. The oldest stand first."""
-        limit_s = self.clock() - self._limits.idle_s
+        limit_s = self._shared.clock() - self._limits.idle_s
         expired = 0
         for upstream in self._idle:
             if upstream.idle_since_s > limit_s:
@@ -182,15 +222,15 @@ class EndpointPool:
         total = len(self._lent) + len(self._idle) + self._connecting
         if self._connecting < len(self._waiters) and total < self._limits.max_connections:
             self._connecting += 1
-            self._tasks.start(self._connect(), "connect")
+            self._shared.tasks.start(self._connect(), "connect")
 
     async def _connect(self) -> None:
         endpoint = self.endpoint
-        upstream = Upstream(self, endpoint.authority, self._stats, self._reader, self._limits.header_bytes)
+        upstream = Upstream(self, endpoint.authority, self._shared.stats, self._reader, self._limits.header_bytes)
         error: ExchangeError | None = None
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
-                await self._dial(endpoint, upstream)
+                await self._shared.dial(endpoint, upstream)
         except TimeoutError:
             error = _no_connection(f"no connection within {self._limits.connect_timeout_s:g} s")
         except OSError as cause:
@@ -232,9 +272,19 @@ class BackendPool:
         """The least busy endpoint. Of equals the one whose turn it is, so that a quiet service uses all."""
         if len(self.endpoints) == 1:
             return self.endpoints[0]
-        best = min(self.endpoints, key=lambda endpoint: endpoint.outstanding)
+        # When none is fit, all are tried: a request that can go nowhere else is worth a try.
+        fit = [endpoint for endpoint in self.endpoints if endpoint.breaker.admits()] or self.endpoints
+        best = min(fit, key=lambda endpoint: endpoint.outstanding)
         self.endpoints = (*(e for e in self.endpoints if e is not best), best)
         return best
+
+    def fit(self) -> bool:
+        """Whether any endpoint may be sent a request."""
+        return any(endpoint.breaker.admits() for endpoint in self.endpoints)
+
+    def tick(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.tick()
 
     def expire(self) -> None:
         for endpoint in self.endpoints:

@@ -21,9 +21,10 @@ from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
 from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
 from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.outlier import State
 from splitter.proxy.flow import Hold
 from splitter.proxy.tunnel import Tunnel
-from splitter.routing import FORCE_PARAMETER, without_force
+from splitter.routing import FORCE_PARAMETER, Backend, Decision, Reason, without_force
 
 if TYPE_CHECKING:
     from splitter.proxy.downstream import Downstream
@@ -58,6 +59,7 @@ class Exchange:
         "_plane",
         "_pool",
         "_request_done",
+        "_rescued",
         "_router",
         "_target",
         "_timeouts",
@@ -89,6 +91,7 @@ class Exchange:
         self.response_bytes = 0
         self.status = 0
         self.error = ""
+        self._rescued = ""
         self.waiting = False
 
     @property
@@ -115,6 +118,10 @@ class Exchange:
         backend = self._plane.backends[self.decision.backend]
         self._timeouts = backend.timeouts
         pool = self._pool = backend.pool.choose()
+        if pool.breaker.state is not State.CLOSED:
+            pool.begin()
+        if self._downstream.gate.reasons:
+            self._downstream.gate.release(Hold.PEER_FULL)  # the connection that was full is not ours any more
         upstream = pool.take_idle()
         if upstream is not None:
             self._send(upstream)
@@ -127,7 +134,7 @@ class Exchange:
 
     def on_connection(self, upstream: Upstream) -> None:
         """The pool has one now."""
-        if self._router is not self._plane.router:
+        if self._router is not self._plane.router and not self._rescued:
             before = self.decision.backend
             self._decide()
             if self.decision.backend is not before:
@@ -190,6 +197,8 @@ class Exchange:
 
     def on_whole_response(self, head: ResponseHead, body: bytes) -> None:
         """Head and body came in one piece: one write, and the exchange is over."""
+        if head.status >= 500 and self._instead_of(head):
+            return
         data = self._head_for_client(head)
         self.response_bytes = len(body)
         if body:
@@ -199,6 +208,8 @@ class Exchange:
 
     def on_response(self, head: ResponseHead, body: bytes) -> None:
         """The head, and what came of the body with it."""
+        if head.status >= 500 and self._instead_of(head):
+            return
         data = self._head_for_client(head)
         self._downstream.set_deadline(self._timeouts.idle_s)
         if body:
@@ -217,8 +228,8 @@ class Exchange:
             else:
                 keep_alive = False
         self._keep_alive = keep_alive
-        if head.status >= 500:
-            plane.stats.fail(self.decision.backend, "5xx")
+        if head.status < 500 and self._pool is not None and self._pool.breaker.failures:
+            self._pool.succeeded()
         mark = plane.marks[self.decision.backend, self.decision.reason]
         return render_response(head, mark, client_minor=asked.minor, keep_alive=keep_alive, chunked=self._chunk_out)
 
@@ -300,8 +311,8 @@ class Exchange:
         can_repeat = self._held is not None or self.head.shape.body == NO_BODY
         stale = upstream.reused and not upstream.heard and can_repeat
         if stale and self._answer is Answer.NONE and self.head.method in _IDEMPOTENT:
-            self._router = self._plane.router
-            self._decide()
+            if not self._rescued:
+                self._decide()
             self._acquire()
             return
         what = "reset" if error is not None else "closed"
@@ -321,7 +332,7 @@ class Exchange:
             self.fail(
                 ExchangeError(
                     "overload", "no connection to the backend became free in time",
-                    status=503, source=Source.UPSTREAM, retry=Retry.NEVER,
+                    status=503, source=Source.UPSTREAM, retry=Retry.ALWAYS,
                 )
             )  # fmt: skip
         elif not self._downstream.writable:
@@ -342,9 +353,12 @@ class Exchange:
     def fail(self, error: ExchangeError) -> None:
         """The one place where an error becomes a status, or the end of the connection when it is too late for one."""
         self._let_go()
-        self.error = f"{error.kind}: {error.message}"
         if error.source is Source.UPSTREAM:
-            self._plane.stats.fail(self.decision.backend, error.kind)
+            self._blame(error.kind)
+            nothing_sent = error.retry is Retry.ALWAYS
+            if self._answer is Answer.NONE and self._fall_back(error.kind, nothing_sent=nothing_sent):
+                return
+        self.error = f"{error.kind}: {error.message}"
         if self._answer is not Answer.NONE:
             self._record()
             self._downstream.abort()
@@ -354,6 +368,34 @@ class Exchange:
         self._downstream.write(self._plane.render_error(self, error, close=not keep_alive))
         self._record()
         self._downstream.on_exchange_done(keep_alive=keep_alive)
+
+    def _blame(self, kind: str) -> None:
+        """The backend failed this request, whatever the client will see of it."""
+        self._plane.stats.fail(self.decision.backend, kind)
+        if kind != "overload" and self._pool is not None:
+            self._pool.failed()
+
+    def _instead_of(self, head: ResponseHead) -> bool:
+        """The backend answered that it failed: have legacy answer, if it may. Otherwise that answer is passed on."""
+        self._blame("5xx")
+        return self._plane.fallback.covers_status(head.status) and self._fall_back(str(head.status))
+
+    def _fall_back(self, trigger: str, *, nothing_sent: bool = False) -> bool:
+        """Domain failed and no byte of an answer was passed on: ask legacy, if the rule allows it."""
+        decision, plane = self.decision, self._plane
+        if decision.backend is not Backend.DOMAIN:
+            return False
+        kind = "5xx" if trigger.isdigit() else trigger
+        held = self._held is not None or self.head.shape.body == NO_BODY
+        if not plane.may_fall_back(trigger, self.head.method, nothing_sent=nothing_sent, body_held=held):
+            plane.stats.fall_back(kind, "refused")
+            return False
+        self._let_go()
+        self._rescued = kind
+        self.decision = Decision(Backend.LEGACY, Reason.FALLBACK, decision.route, decision.bucket, decision.force_ignored)
+        self._router = plane.router
+        self._acquire()
+        return True
 
     def _let_go(self) -> None:
         """No connection and no place in a queue is held after this."""
@@ -371,4 +413,6 @@ class Exchange:
     def _record(self) -> None:
         if self._answer is not Answer.DONE:
             self._answer = Answer.DONE
+            if self._rescued:
+                self._plane.stats.fall_back(self._rescued, "rescued" if 0 < self.status < 499 else "failed")
             self._plane.record(self)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from splitter.config import KeySource
+from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
 from splitter.proxy.downstream import Downstream
-from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, PlaneSettings, Timeouts
+from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
 from splitter.proxy.pool import Endpoint, PoolLimits
 from splitter.proxy.upstream import Upstream
 from splitter.routing import DEFAULT_ROUTE, Backend, Rule, Table
@@ -22,6 +23,7 @@ from splitter.tasks import Tasks
 
 HEADER = KeySource("header", "X-User-Id")
 CLIENT_IP = KeySource("client_ip", "")
+NO_FALLBACK = FallbackPolicy(frozenset(), frozenset(), 0.0)
 
 
 class FakeTransport(asyncio.Transport):
@@ -102,6 +104,7 @@ class Rig:
         max_connections: int = 8,
         replay_bytes: int = 64 * 1024,
         trusted_proxies: tuple[Any, ...] = (),
+        fallback: FallbackPolicy | None = None,
         sources: tuple[KeySource, ...] = (HEADER, CLIENT_IP),
     ) -> None:
         self.now_s = 1000.0
@@ -109,6 +112,7 @@ class Rig:
         self.tasks = Tasks(lambda _name, error: self.errors.append(error))
         self.upstreams: list[FakeTransport] = []
         self.refuse: OSError | None = None
+        self.refuse_port = 0  # every one
         self.hold_connects: asyncio.Event | None = None
         backend = self._backend(max_connections)
         self.plane = DataPlane(
@@ -121,6 +125,7 @@ class Rig:
                 head_limits=limits or HeadLimits(64 * 1024, 16 * 1024, 200),
                 limits=ConnectionLimits(header_timeout_s=10, keepalive_timeout_s=75),
                 replay_bytes=replay_bytes,
+                fallback=fallback or NO_FALLBACK,
                 trusted_proxies=trusted_proxies,
             ),
             Snapshot(table(percent, sources)),
@@ -137,12 +142,13 @@ class Rig:
             (Endpoint("127.0.0.1", port),),
             Timeouts(response_s=30, idle_s=60, tunnel_s=3600),
             PoolLimits(2, 60, max_connections, 4, 64 * 1024, 200),
+            Ejection(5, 10),
         )
 
     async def _dial(self, endpoint: Endpoint, upstream: Upstream) -> None:
         if self.hold_connects is not None:
             await self.hold_connects.wait()
-        if self.refuse is not None:
+        if self.refuse is not None and self.refuse_port in {0, endpoint.port}:
             raise self.refuse
         transport = FakeTransport(upstream, (endpoint.host, endpoint.port))
         upstream.connection_made(transport)
@@ -166,6 +172,8 @@ class Rig:
         for _ in range(steps):
             self.now_s += seconds / steps
             self.plane.wheel.tick()
+            for backend in self.plane.backends.values():
+                backend.pool.tick()
 
     @property
     def backend(self) -> FakeTransport:
@@ -188,4 +196,4 @@ def table(percent: float, sources: tuple[KeySource, ...] = (HEADER, CLIENT_IP), 
 def send(transport: FakeTransport, data: bytes) -> None:
     """Bytes arrive on this transport, unless nobody reads it any more."""
     if not transport.lost:
-        cast(asyncio.Protocol, transport.protocol).data_received(data)
+        transport.protocol.data_received(data)

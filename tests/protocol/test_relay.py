@@ -118,6 +118,14 @@ async def test_the_backends_close_ends_its_connection_not_the_clients() -> None:
     assert len(rig.upstreams) == 2
 
 
+async def test_one_clients_close_does_not_spoil_the_next_ones_request() -> None:
+    rig = Rig()
+    close = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    for request in (close, GET, close, b"GET / HTTP/1.0\r\n\r\n", GET):
+        assert (await exchange(rig, rig.client(), request, answer)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 # --- decisions ------------------------------------------------------------------------------------------------------
 
 

@@ -413,9 +413,12 @@ def test_the_switches_cover_every_route() -> None:
 @settings(max_examples=200)
 @given(st.binary(max_size=200), st.binary(max_size=50), st.dictionaries(st.binary(max_size=10), st.binary(max_size=50)))
 def test_no_request_breaks_the_router(path: bytes, query: bytes, fields: dict[bytes, bytes]) -> None:
-    sources = tuple(
-        KeySource(kind, name)
-        for kind, name in (("jwt", "sub"), ("header", "x"), ("cookie", "c"), ("query", "q"), ("client_ip", ""))
+    sources = (
+        KeySource("jwt", "sub"),
+        KeySource("header", "x"),
+        KeySource("cookie", "c"),
+        KeySource("query", "q"),
+        KeySource("client_ip", ""),
     )
     asked = Asked(b"GET", path, query, {b"authorization": b"Bearer " + path, b"x-forwarded-for": query, **fields})
     decision = decide(replace(table(50, *sources), trusted_proxies=TRUSTED), asked, "10.0.0.1")
