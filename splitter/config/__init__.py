@@ -10,8 +10,9 @@ from __future__ import annotations
 from splitter.config.addresses import BackendUrl, IpNetwork, TcpAddress, UnixAddress
 from splitter.config.environment import CONFIG_VARIABLE
 from splitter.config.loader import load, parse
+from splitter.config.numbers import Percent, threshold_of
 from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
-from splitter.config.schema import Config
+from splitter.config.schema import Config, leaves
 from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen
 from splitter.config.traffic import KeySource
 
@@ -31,11 +32,14 @@ __all__ = [
     "Limits",
     "Listen",
     "Mirror",
+    "Percent",
     "Rollout",
     "Route",
     "Stage",
     "TcpAddress",
     "UnixAddress",
+    "leaves",
     "load",
     "parse",
+    "threshold_of",
 ]
