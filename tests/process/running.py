@@ -1,0 +1,157 @@
+"""Real processes for tests: a splitter of this checkout, and backends made of a few lines.
+
+Owns: starting, waiting until they answer, stopping. Must not know: what a test checks.
+Invariant: whatever happens in the test, every process started here is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.children import end_group, start
+from tools.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+START_S = 20.0
+
+
+@dataclass
+class Splitter:
+    """A splitter under test. `port` is its public one."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    admin_port: int
+    log: Path
+
+    @property
+    def rss_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(40)
+
+
+def ask(
+    port: int,
+    path: str = "/",
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    timeout_s: float = 10,
+) -> tuple[int, dict[str, str], bytes]:
+    """One request on a connection of its own: status, headers by lower-case name, body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+    finally:
+        connection.close()
+
+
+def wait_until(check: Callable[[], bool], timeout_s: float = START_S) -> None:
+    """Ask again and again: another process has no event to await."""
+    until_s = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < until_s, "it did not come about in time"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Splitter]:
+    """A running splitter with this configuration, ready to be asked."""
+    port, admin_port = free_port(), free_port()
+    file, log = folder / "splitter.yaml", folder / "splitter.log"
+    file.write_text(config or "{}\n")
+    process = start(
+        [sys.executable, "-m", "splitter", "run", "--config", str(file)],
+        log,
+        {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "SPLITTER_LISTEN": f"127.0.0.1:{port}",
+            "SPLITTER_ADMIN_LISTEN": f"127.0.0.1:{admin_port}",
+            **environment,
+        },
+        cwd=folder,
+    )
+    try:
+
+        def ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            with contextlib.suppress(OSError):
+                return ask(port, "/api/v1/monitoring/health/live")[0] == 200
+            return False
+
+        wait_until(ready)
+        yield Splitter(process, port, admin_port, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            end_group(process.pid)
+            process.wait()
+
+
+Handler = Callable[[socketserver.StreamRequestHandler], None]
+
+
+@contextlib.contextmanager
+def backend(handle: Handler) -> Iterator[int]:
+    """A backend on a thread for each connection; `handle` gets the connection's files. Yields its port."""
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+    class Connection(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                handle(self)
+
+    with Server(("127.0.0.1", 0), Connection) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def read_head(connection: socketserver.StreamRequestHandler) -> bytes:
+    """A request's head, up to and with the empty line; empty at the end of the connection."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = connection.rfile.readline()
+        if not line:
+            return b""
+        head += line
+    return head
+
+
+def says(name: bytes) -> Handler:
+    """A backend that answers every request with its name."""
+
+    def handle(connection: socketserver.StreamRequestHandler) -> None:
+        while read_head(connection):
+            connection.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(name), name))
+
+    return handle
