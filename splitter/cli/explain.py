@@ -35,6 +35,12 @@ _REASONS: Final = {
     Reason.OWN: "the splitter answers this itself",
 }
 
+_ONCE: Final = {
+    Reason.DISABLED: ", once use_domain_service is true",
+    Reason.ROLLBACK: ", once resumed",
+    Reason.FORCED: ", when not forced",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -218,11 +224,10 @@ def _as_text(answer: Answer, question: Question) -> str:
     if answer.key is not None:
         rows.append(("key", f"{answer.key}{f', from {answer.key_source}' if answer.key_source else ''}"))
         rows.append(("bucket", f"{answer.bucket} of {BUCKETS}"))
-    rows.append(
-        ("threshold", f"{answer.threshold} ({answer.percent:g} % of route {answer.route}): lower buckets go to domain")
-    )
+    rows.append(("route", f"{answer.route}, with {answer.percent:g} %"))
+    rows.append(("threshold", f"{answer.threshold}: buckets below it go to domain"))
     if answer.to_domain_from_percent is not None:
-        rows.append(("moves", f"to domain at {answer.to_domain_from_percent:g} %"))
+        rows.append(("moves", f"to domain at {answer.to_domain_from_percent:g} %{_ONCE.get(reason, '')}"))
     if answer.force_ignored:
         rows.append(("note", "force_domain was ignored: its value is unknown, or rollout.force forbids it"))
     if reason is Reason.NO_KEY and question.client_ip is None:
@@ -237,8 +242,7 @@ def _lines(rows: list[tuple[str, str]]) -> str:
 
 def _tell_refused(error: BadRequest, *, as_json: bool) -> None:
     if as_json:
-        click.echo(
-            json.dumps({"backend": Backend.NONE, "reason": Reason.REFUSED, "status": error.status, "error": error.message})
-        )
+        refused = {"backend": Backend.NONE, "reason": Reason.REFUSED, "status": error.status, "error": error.message}
+        click.echo(json.dumps(refused))
     else:
         click.echo(f"refused with {error.status}: {error.message}", err=True)
