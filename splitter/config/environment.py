@@ -48,7 +48,7 @@ def _address(path: Path, text: str) -> Values:
 
 
 VARIABLES: Final = (
-    Variable("SPLITTER_ENGINE", ("engine",), "word", _text),
+    Variable("SPLITTER_ENGINE", ("engine",), "`relay`", _text),
     Variable("SPLITTER_LISTEN", ("listen",), "`host:port`, `[::1]:port` or `unix:/path`", _address),
     Variable("SPLITTER_WORKERS", ("listen", "workers"), "`auto` or a whole number", _whole_number),
     Variable("SPLITTER_ADMIN_LISTEN", ("admin",), "`host:port`, `[::1]:port` or `unix:/path`", _address),

@@ -176,11 +176,12 @@ class PartsError(ValueError):
 
 @dataclass(frozen=True)
 class Listing(Kind[tuple[T, ...]], Generic[T]):
-    """A list of one kind, each value once. `null` is the empty list."""
+    """A list of one kind, each value once. `null` is the empty list, which is shown as `empty`."""
 
     kind: Kind[T]
     at_least: int = 0
     example: str = "[a, b]"
+    empty: str = "[]"
 
     def read(self, given: object) -> tuple[T, ...]:
         given = [] if given is None else given
@@ -204,7 +205,7 @@ class Listing(Kind[tuple[T, ...]], Generic[T]):
         return tuple(values)
 
     def show(self, value: tuple[T, ...]) -> str:
-        return "[" + ", ".join(self.kind.show(item) for item in value) + "]"
+        return "[" + ", ".join(self.kind.show(item) for item in value) + "]" if value else self.empty
 
     @property
     def allowed(self) -> str:

@@ -34,7 +34,7 @@ class Route(Section):
     """A rule for some requests; the first that matches wins."""
 
     name: Annotated[str, RouteName()] = Field(description="Its name in metrics, logs and commands; unique.")
-    methods: Annotated[tuple[str, ...], Listing(Method(), at_least=1, example="[GET, POST]")] = Field(
+    methods: Annotated[tuple[str, ...], Listing(Method(), 1, "[GET, POST]", empty="(all)")] = Field(
         default=(), description="Methods it is for; left out: all."
     )
     path: Annotated[str, PathTemplate()] = Field(

@@ -238,7 +238,7 @@ class Limits(Section):
         default=16 << 10, description="Path and query; more is answered with 414."
     )
     headers: Annotated[int, Count(1, 10_000)] = Field(default=200, description="Header fields; more is answered with 431.")
-    body_bytes: Annotated[int | None, Nullable(Size(0, 1 << 50))] = Field(
+    body_bytes: Annotated[int | None, Nullable(Size(0, 1 << 40))] = Field(
         default=None, description="Request body; more is answered with 413. `null`: no limit, bodies are streamed."
     )
     header_timeout_s: Annotated[float, Duration(0.1, 3600)] = Field(

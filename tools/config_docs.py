@@ -1,0 +1,135 @@
+"""Writes the reference in docs/configuration.md from the schema: `python -m tools.config_docs`, `--check` only compares.
+
+Owns: what stands between the two markers of that page; the rest of it is written by hand.
+Must not know: any key.
+Invariant: the same schema gives the same bytes, so that a test can tell whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pydantic.fields import FieldInfo
+
+from splitter.config import CONFIG_VARIABLE, Config
+from splitter.config.environment import VARIABLES
+from splitter.config.schema import key_of, kind_of
+from splitter.config.sections import BackendConfig, Section
+from splitter.config.sentences import sections_in
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "configuration.md"
+BEGIN: Final = "<!-- made by `python -m tools.config_docs`: change the descriptions in splitter/config, not here -->"
+END: Final = "<!-- end of what is made -->"
+
+
+class NoPlaceError(Exception):
+    """The page has not exactly one place for the reference."""
+
+
+def reference() -> str:
+    """The reference as Markdown."""
+    lines = [*_environment(), *_table("Top level", "", _values(Config))]
+    for name, field in Config.model_fields.items():
+        section = sections_in(field.annotation)
+        if section is not None:
+            lines += _section(key_of(name, field), field.description or "", section)
+    return "\n".join(lines)
+
+
+def page_with(text: str, page: str) -> str:
+    """The page with its reference replaced. Raises NoPlaceError."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest:
+        raise NoPlaceError(f"the page needs the lines {BEGIN!r} and {END!r}, once each")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def _environment() -> Iterator[str]:
+    yield from ("### Environment", "", "| variable | sets | holds |", "|---|---|---|")
+    yield f"| `{CONFIG_VARIABLE}` | which file is read | a path |"
+    for variable in VARIABLES:
+        yield f"| `{variable.name}` | `{'.'.join(map(str, variable.path))}` | {variable.holds} |"
+    yield ""
+
+
+def _section(path: str, description: str, section: type[Section]) -> Iterator[str]:
+    """A heading and a table for a section, then for those in it. Sections of one shape are told once."""
+    values = _values(section)
+    if values:
+        yield from _table(f"`{path}`", description, values)
+    inner = [(key_of(name, field), field) for name, field in section.model_fields.items()]
+    backends = [(key, field) for key, field in inner if _is_backend(field)]
+    if backends:
+        title = " and ".join(f"`{path}.{key}`" for key, _ in backends)
+        yield from _table(title, " ".join(field.description or "" for _, field in backends), _backend_values(backends))
+        path, inner = f"{path}.NAME", [(key_of(name, field), field) for name, field in BackendConfig.model_fields.items()]
+    for key, field in inner:
+        nested = sections_in(field.annotation)
+        if nested is not None:
+            is_list = kind_of(field) is None and not isinstance(field.default, Section)
+            yield from _section(f"{path}.{key}{'[]' * is_list}", field.description or "", nested)
+
+
+def _is_backend(field: FieldInfo) -> bool:
+    section = sections_in(field.annotation)
+    return section is not None and issubclass(section, BackendConfig)
+
+
+def _values(section: type[Section]) -> list[tuple[str, str, str, str]]:
+    """(key, what is allowed, default, description) of the fields that hold values and may stand in a file."""
+    rows = []
+    for name, field in section.model_fields.items():
+        key, kind = key_of(name, field), kind_of(field)
+        if kind is not None and key not in section.environment_only:
+            default = "required" if field.is_required() else f"`{kind.show(field.default)}`"
+            rows.append((key, kind.allowed, default, field.description or ""))
+    return rows
+
+
+def _backend_values(backends: list[tuple[str, FieldInfo]]) -> list[tuple[str, str, str, str]]:
+    """The rows of all backends in one table: where defaults differ, each is named."""
+    tables = [(key, _values(sections_in(field.annotation) or Section)) for key, field in backends]
+    rows = []
+    for alike in zip(*(table for _, table in tables), strict=True):
+        key, allowed, default, _ = alike[0]
+        if len({row[2] for row in alike}) > 1:
+            default = ", ".join(f"{name}: {row[2]}" for (name, _), row in zip(tables, alike, strict=True))
+        shared = next(field for name, field in BackendConfig.model_fields.items() if key_of(name, field) == key)
+        rows.append((key, allowed, default, shared.description or ""))
+    return rows
+
+
+def _table(title: str, description: str, rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
+    yield from (f"### {title}", "")
+    if description:
+        yield from (description, "")
+    yield from ("| key | allowed | default | meaning |", "|---|---|---|---|")
+    for key, *cells in rows:
+        yield " | ".join((f"| `{key}`", *(cell.replace("|", "\\|") for cell in cells))) + " |"
+    yield ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.config_docs", description="Write the reference of the configuration."
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if the page is not up to date")
+    options = parser.parse_args(arguments)
+    before = PAGE.read_text("utf-8")
+    after = page_with(reference(), before)
+    if after == before:
+        return 0
+    if options.check:
+        print(f"{PAGE.name} is not up to date: run python -m tools.config_docs", file=sys.stderr)
+        return 1
+    PAGE.write_text(after, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
