@@ -321,6 +321,15 @@ class _Compiled:
         self.readers = tuple(_key_reader(source, trusted) for source in rule.sources)
 
 
+# Aliases: Python 3.11 takes 40 ns to find a member through its class.
+_LEGACY: Final = Backend.LEGACY
+_DOMAIN: Final = Backend.DOMAIN
+_FORCED_REASON: Final = Reason.FORCED
+_NO_KEY: Final = Reason.NO_KEY
+_BUCKET: Final = Reason.BUCKET
+_UNHEALTHY: Final = Reason.UNHEALTHY
+
+
 class Router:
     """Decides by one immutable table. `decide` is on the path of every request: about 1 µs."""
 
@@ -354,27 +363,27 @@ class Router:
         compiled, params = self._match(request) if self._routes else (self._default, _NO_PARAMS)
         route = compiled.name
         bucket = -1
-        backend = Backend.LEGACY
+        backend = _LEGACY
         if self._switched_off is not None:
             reason = self._switched_off
         elif forced is not None:
-            reason = Reason.FORCED
+            reason = _FORCED_REASON
             if forced:
-                backend = Backend.DOMAIN
+                backend = _DOMAIN
         else:
             for read in compiled.readers:
                 key = read(request, peer, params)
                 if key:
                     break
             else:
-                return Decision(backend, Reason.NO_KEY, route, -1, ignored)
-            reason = Reason.BUCKET
+                return Decision(backend, _NO_KEY, route, -1, ignored)
+            reason = _BUCKET
             bucket = xxh64_intdigest(key, self._seed) % BUCKETS
             if bucket < compiled.threshold:
                 if domain_ejected:
-                    reason = Reason.UNHEALTHY
+                    reason = _UNHEALTHY
                 else:
-                    backend = Backend.DOMAIN
+                    backend = _DOMAIN
         return Decision(backend, reason, route, bucket, ignored)
 
     def find_key(self, request: Request, peer: str) -> FoundKey:

@@ -46,6 +46,15 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
+# Aliases: Python 3.11 takes 40 ns to find a member through its class, and a request asks a dozen times.
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
+_WAIT: Final = Phase.WAIT
+_TUNNEL: Final = Phase.TUNNEL
+_LINGER: Final = Phase.LINGER
+_CLOSED: Final = Phase.CLOSED
+
+
 class Downstream(asyncio.Protocol):
     """See the top of the file."""
 
@@ -77,7 +86,7 @@ class Downstream(asyncio.Protocol):
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
@@ -106,18 +115,18 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._plane.stats.downstream_read_bytes += len(data)
         phase = self._phase
-        if phase is Phase.HEAD:
+        if phase is _HEAD:
             if self._buffer or not self._writable:
                 self._keep(data)
                 self._pump()
             elif self._read_head(data) and len(self._buffer) > 0:
                 self._pump()
-        elif phase is Phase.BODY:
+        elif phase is _BODY:
             self._read_body(data)
-        elif phase is Phase.TUNNEL:
+        elif phase is _TUNNEL:
             if self._tunnel is not None:
                 self._tunnel.on_downstream_bytes(data)
-        elif phase is Phase.WAIT:
+        elif phase is _WAIT:
             self._keep(data)
 
     def eof_received(self) -> bool:
@@ -128,7 +137,7 @@ class Downstream(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         self._plane.wheel.forget(self)
         self._plane.on_disconnected(self)
         served = self._tunnel or self._exchange
@@ -147,13 +156,13 @@ class Downstream(asyncio.Protocol):
         served = self._tunnel or self._exchange
         if served is not None:
             served.on_downstream_drained()
-        elif self._phase is Phase.HEAD:
+        elif self._phase is _HEAD:
             self.gate.release(Hold.PIPELINED)
             self._pump()
 
     def on_deadline(self) -> None:
         phase = self._phase
-        if phase is Phase.HEAD:
+        if phase is _HEAD:
             if not self._buffer:
                 self.transport.close()
             elif self._writable:
@@ -174,7 +183,7 @@ class Downstream(asyncio.Protocol):
 
     def busy(self) -> bool:
         """Whether something would be lost by closing now."""
-        return self._phase is not Phase.HEAD or bool(self._buffer)
+        return self._phase is not _HEAD or bool(self._buffer)
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():
@@ -191,12 +200,12 @@ class Downstream(asyncio.Protocol):
     def on_exchange_done(self, *, keep_alive: bool) -> None:
         """The response is written. What comes next depends on whether the connection may go on."""
         self._exchange = None
-        if self._phase is Phase.CLOSED:
+        if self._phase is _CLOSED:
             return
         if not keep_alive:
             self._linger()
             return
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         if self.gate.reasons:
             self.gate.release(Hold.ANY)
         self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
@@ -205,7 +214,7 @@ class Downstream(asyncio.Protocol):
 
     def begin_tunnel(self, tunnel: Tunnel) -> None:
         """From now on bytes go to the tunnel as they come, first those that came early."""
-        self._phase = Phase.TUNNEL
+        self._phase = _TUNNEL
         self._exchange = None
         self._tunnel = tunnel
         early, self._buffer = self._buffer, b""
@@ -231,8 +240,8 @@ class Downstream(asyncio.Protocol):
         # Closing with unread bytes makes the kernel send a reset, which may destroy the response on its way (RFC 9112
         # section 9.6): stop writing, read on for a moment, then close.
         self.gate.release(Hold.ANY)
-        all_read = self._phase is Phase.WAIT and not self._buffer
-        self._phase = Phase.LINGER
+        all_read = self._phase is _WAIT and not self._buffer
+        self._phase = _LINGER
         self._buffer = b""
         if all_read:
             self.close()
@@ -255,14 +264,14 @@ class Downstream(asyncio.Protocol):
     def _keep(self, data: bytes) -> None:
         """Keep what can't be looked at yet; beyond a bound, read no more of it."""
         self._buffer += data
-        if len(self._buffer) > _PIPELINE_BYTES and (self._phase is not Phase.HEAD or not self._writable):
+        if len(self._buffer) > _PIPELINE_BYTES and (self._phase is not _HEAD or not self._writable):
             self.gate.hold(Hold.PIPELINED)
 
     def _pump(self) -> None:
         """Start the next request, and the ones behind it as long as each ends at once."""
         self._pumping = True
         try:
-            while self._phase is Phase.HEAD and self._buffer and self._writable and not self.transport.is_closing():
+            while self._phase is _HEAD and self._buffer and self._writable and not self.transport.is_closing():
                 if not self._read_head(self._buffer):
                     break
         finally:
@@ -292,7 +301,7 @@ class Downstream(asyncio.Protocol):
         if head.shape.body:
             self._begin_body(exchange, head, rest)
         else:
-            self._phase = Phase.WAIT
+            self._phase = _WAIT
             self._buffer = rest
             if len(rest) > _PIPELINE_BYTES:
                 self.gate.hold(Hold.PIPELINED)
@@ -312,7 +321,7 @@ class Downstream(asyncio.Protocol):
             raise BadRequest("a bare LF in the head")
 
     def _begin_body(self, exchange: Exchange, head: RequestHead, rest: bytes) -> None:
-        self._phase = Phase.BODY
+        self._phase = _BODY
         self._left_bytes = head.shape.body
         self._body_bytes = 0
         self._chunks = ChunkedReader(self._plane.head_limits.header_bytes) if head.shape.body == CHUNKED else None
@@ -333,7 +342,7 @@ class Downstream(asyncio.Protocol):
             exchange.on_request_data(data)
             return
         self._left_bytes = 0
-        self._phase = Phase.WAIT
+        self._phase = _WAIT
         if len(data) > left:
             data, self._buffer = data[:left], data[left:]
         exchange.on_request_data(data)
@@ -357,7 +366,7 @@ class Downstream(asyncio.Protocol):
                 return
             exchange.on_request_data(piece)
         if chunks.done and self._exchange is exchange:
-            self._phase = Phase.WAIT
+            self._phase = _WAIT
             self._buffer = rest
             exchange.on_request_end(chunks.trailers)
 

@@ -46,6 +46,12 @@ class Answer(Enum):
     DONE = "done"
 
 
+# Aliases: Python 3.11 takes 40 ns to find a member through its class, and a request asks a dozen times.
+_NONE: Final = Answer.NONE
+_HEAD_SENT: Final = Answer.HEAD_SENT
+_DONE: Final = Answer.DONE
+
+
 class Exchange:
     """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
 
@@ -79,7 +85,7 @@ class Exchange:
         self._downstream = downstream
         self.head = head
         self.started_s = perf_counter()
-        self._answer = Answer.NONE
+        self._answer = _NONE
         self._upstream: Upstream | None = None
         self._pool: EndpointPool | None = None
         self._request_done = head.shape.body == NO_BODY
@@ -168,7 +174,7 @@ class Exchange:
     def on_request_data(self, data: bytes) -> None:
         """A piece of the body, in order."""
         self._pass_up(encode_chunk(data) if self.head.shape.body == CHUNKED else data)
-        if self._upstream is not None and self._answer is Answer.NONE:
+        if self._upstream is not None and self._answer is _NONE:
             self._downstream.set_deadline(self._timeouts.idle_s)
 
     def on_request_end(self, trailers: list[Pair]) -> None:
@@ -176,7 +182,7 @@ class Exchange:
         self._request_done = True
         if self.head.shape.body == CHUNKED:
             self._pass_up(encode_end(trailers))
-        if self._upstream is not None and self._answer is Answer.NONE:
+        if self._upstream is not None and self._answer is _NONE:
             self._downstream.set_deadline(self._timeouts.response_s)
 
     def _pass_up(self, data: bytes) -> None:
@@ -219,7 +225,7 @@ class Exchange:
 
     def _head_for_client(self, head: ResponseHead) -> bytes:
         self.status = head.status
-        self._answer = Answer.HEAD_SENT
+        self._answer = _HEAD_SENT
         plane, asked = self._plane, self.head
         keep_alive = asked.shape.keep_alive and self._request_done and not plane.draining
         if head.body < 0:  # chunked, or until the backend closes
@@ -298,7 +304,7 @@ class Exchange:
     def on_downstream_lost(self) -> None:
         """The client left: whatever was held for it is given up."""
         self._let_go()
-        if self._answer is Answer.NONE:
+        if self._answer is _NONE:
             self.status = CLIENT_CLOSED
         self._record()
 
@@ -310,7 +316,7 @@ class Exchange:
         # byte, means that it was not looked at. The next kept one may be as old, so this may happen several times.
         can_repeat = self._held is not None or self.head.shape.body == NO_BODY
         stale = upstream.reused and not upstream.heard and can_repeat
-        if stale and self._answer is Answer.NONE and self.head.method in _IDEMPOTENT:
+        if stale and self._answer is _NONE and self.head.method in _IDEMPOTENT:
             if not self._rescued:
                 self._decide()
             self._acquire()
@@ -342,7 +348,7 @@ class Exchange:
         elif not self._request_done and not self._downstream.gate.reasons:
             self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
         else:
-            after_s = self._timeouts.response_s if self._answer is Answer.NONE else self._timeouts.idle_s
+            after_s = self._timeouts.response_s if self._answer is _NONE else self._timeouts.idle_s
             self.fail(
                 ExchangeError(
                     "timeout", f"the backend did not answer within {after_s:g} s",
@@ -356,10 +362,10 @@ class Exchange:
         if error.source is Source.UPSTREAM:
             self._blame(error.kind)
             nothing_sent = error.retry is Retry.ALWAYS
-            if self._answer is Answer.NONE and self._fall_back(error.kind, nothing_sent=nothing_sent):
+            if self._answer is _NONE and self._fall_back(error.kind, nothing_sent=nothing_sent):
                 return
         self.error = f"{error.kind}: {error.message}"
-        if self._answer is not Answer.NONE:
+        if self._answer is not _NONE:
             self._record()
             self._downstream.abort()
             return
@@ -411,8 +417,8 @@ class Exchange:
         upstream.finish(reusable=reusable)
 
     def _record(self) -> None:
-        if self._answer is not Answer.DONE:
-            self._answer = Answer.DONE
+        if self._answer is not _DONE:
+            self._answer = _DONE
             if self._rescued:
                 self._plane.stats.fall_back(self._rescued, "rescued" if 0 < self.status < 499 else "failed")
             self._plane.record(self)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from splitter.errors import BadResponse
 from splitter.http1.chunked import ChunkedReader, ChunkError
@@ -63,6 +63,14 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
+# Aliases: Python 3.11 takes 40 ns to find a member through its class, and a request asks a dozen times.
+_IDLE: Final = Phase.IDLE
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
+_TUNNEL: Final = Phase.TUNNEL
+_CLOSED: Final = Phase.CLOSED
+
+
 class Upstream(asyncio.Protocol):
     """See the top of the file. `reused` says whether a response came through it before the one awaited."""
 
@@ -93,7 +101,7 @@ class Upstream(asyncio.Protocol):
         self._stats = stats
         self._header_bytes = header_bytes
         self._reader = reader
-        self._phase = Phase.IDLE
+        self._phase = _IDLE
         self._listener: Listener | None = None
         self._raw: RawListener | None = None
         self._method = b""
@@ -127,9 +135,9 @@ class Upstream(asyncio.Protocol):
             self.close()  # a backend that speaks unasked: what it says would be read as the next request's answer
             return
         self.heard = True
-        if phase is Phase.BODY:
+        if phase is _BODY:
             self._read_body(listener, data)
-        elif phase is Phase.HEAD:
+        elif phase is _HEAD:
             self._read_head(listener, self._buffer + data if self._buffer else data)
 
     def eof_received(self) -> bool:
@@ -139,7 +147,7 @@ class Upstream(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        phase, self._phase = self._phase, Phase.CLOSED
+        phase, self._phase = self._phase, _CLOSED
         listener, self._listener = self._listener, None
         raw, self._raw = self._raw, None
         self._owner.on_gone(self)
@@ -147,7 +155,7 @@ class Upstream(asyncio.Protocol):
             raw.on_upstream_lost(exc)
         if listener is None:
             return
-        if phase is Phase.BODY and self._left_bytes == UNTIL_CLOSE and exc is None:
+        if phase is _BODY and self._left_bytes == UNTIL_CLOSE and exc is None:
             listener.on_response_end([])
         else:
             listener.on_upstream_lost(exc)
@@ -166,18 +174,18 @@ class Upstream(asyncio.Protocol):
 
     def usable(self) -> bool:
         """Whether an idle connection can take a request, as far as anyone can tell."""
-        return self._phase is Phase.IDLE and not self.transport.is_closing()
+        return self._phase is _IDLE and not self.transport.is_closing()
 
     def bind(self, listener: Listener, method: bytes) -> None:
         """The next response is for this one."""
         self._listener = listener
         self._method = method
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self.heard = False
 
     def join(self, raw: RawListener) -> None:
         """After 101: what comes now are bytes for this one."""
-        self._phase = Phase.TUNNEL
+        self._phase = _TUNNEL
         self._listener = None
         self._raw = raw
 
@@ -194,14 +202,14 @@ class Upstream(asyncio.Protocol):
         """Leave: no exchange is told of it, it must have let go before."""
         self._listener = None
         self._raw = None
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         if not self.transport.is_closing():
             self.transport.abort()
 
     def close_when_sent(self) -> None:
         """Leave once what was written is on its way (the end of a tunnel)."""
         self._raw = None
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         if not self.transport.is_closing():
             self.transport.close()
 
@@ -209,7 +217,7 @@ class Upstream(asyncio.Protocol):
         """The exchange is over: back to the pool, or closed."""
         self._listener = None
         if reusable and self._head_keeps and not self.transport.is_closing():
-            self._phase = Phase.IDLE
+            self._phase = _IDLE
             self.reused = True
             self._owner.give_back(self)
         else:
@@ -245,15 +253,14 @@ class Upstream(asyncio.Protocol):
         self._begin_body(listener, head, rest)
 
     def _begin_body(self, listener: Listener, head: ResponseHead, rest: bytes) -> None:
-        self._head_keeps = head.keep_alive
         length = head.body
         if length >= 0 and len(rest) >= length:
-            if len(rest) > length:
-                self._head_keeps = False  # more than one answer to one request
-                rest = rest[:length]
-            listener.on_whole_response(head, rest)
+            # More than one answer to one request: this connection can't be trusted again.
+            self._head_keeps = head.keep_alive and len(rest) == length
+            listener.on_whole_response(head, rest[:length])
             return
-        self._phase = Phase.BODY
+        self._head_keeps = head.keep_alive
+        self._phase = _BODY
         self._left_bytes = length
         self._chunks = ChunkedReader(self._header_bytes) if length == CHUNKED else None
         if length == CHUNKED or not rest:
