@@ -1,0 +1,32 @@
+"""What one case leaves behind must not change the next: all of them through one plane, there and back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.protocol.rig import Rig, send
+from tests.wire.cases import load
+from tests.wire.test_requests import PLAIN_REPLY, reply
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["there", "back"])
+async def test_cases_do_not_depend_on_each_other(order: int) -> None:
+    rig = Rig()
+    cases = load("requests/valid") + load("requests/invalid")
+    for _ in range(2):
+        for case in cases[::order]:
+            for upstream in rig.upstreams:
+                upstream.take()
+            client = rig.client()
+            send(client, case.wire("send"))
+            await rig.settle()
+            if "status" in case.fields:
+                assert reply(client)[0] == case.fields["status"], case.name
+                continue
+            asked = next(upstream for upstream in rig.upstreams if upstream.written and not upstream.closing)
+            own_id = case.wire("forward").partition(b"X-Request-Id: ")[2].partition(b"\r\n")[0]
+            got_id = bytes(asked.written).partition(b"X-Request-Id: ")[2].partition(b"\r\n")[0]
+            assert bytes(asked.take()).replace(got_id, own_id) == case.wire("forward"), case.name
+            send(asked, PLAIN_REPLY)
+            client.close()
+    assert not rig.errors
