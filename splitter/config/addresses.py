@@ -170,7 +170,7 @@ class Url(Kind[BackendUrl]):
             parts = urlsplit(text)
             port = parts.port
         except ValueError:
-            raise ValueError(f"is no URL: {shown(text)}") from None
+            raise ValueError(f"has no usable host or port: {shown(text)}") from None
         if parts.query or parts.fragment or text.endswith(("?", "#")):
             raise ValueError(f"must end after host and port, without query or fragment: {shown(text)}")
         if parts.path not in ("", "/"):

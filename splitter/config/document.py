@@ -149,7 +149,7 @@ class _Walk:
         try:
             return _TAGS[node.tag.removeprefix(_PLAIN)](text)
         except (ValueError, KeyError):
-            self._unreadable(path, f"is no {node.tag.removeprefix(_PLAIN)} that could be used", line)
+            self._unreadable(path, f"is no {_NAMES.get(node.tag, 'value')} that could be used", line)
             return None
 
 
@@ -176,6 +176,9 @@ _TAGS: Final[dict[str, Callable[[str], object]]] = {
     "map": str,
     "seq": str,
 }
+
+
+_NAMES: Final = {f"{_PLAIN}int": "whole number", f"{_PLAIN}float": "number", f"{_PLAIN}bool": "true or false"}
 
 
 def read_document(text: str, source: str) -> Document:

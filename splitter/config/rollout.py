@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from splitter.config.kinds import Flag, Listing, Named, Nullable, Text, Word
+from splitter.config.kinds import Flag, Listing, Named, Nullable, PartsError, Text, Word
 from splitter.config.numbers import SHARE, Count, Duration, Number, Percent, Size, threshold_of
 from splitter.config.sections import Section
 from splitter.config.traffic import Key, KeySource, Method, PathTemplate, RouteName, Trigger, template_parameters
@@ -53,10 +53,14 @@ class Route(Section):
         template = info.data.get("path")  # absent when it has a fault of its own
         if template is not None:
             known = template_parameters(template)
-            for source in key or ():
-                if source.kind == "path" and source.name not in known:
-                    has = f"it has {', '.join(known)}" if known else "it has none"
-                    raise ValueError(f"{source} names no parameter of the path {template}: {has}")
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            faults: list[tuple[int | str, str]] = [
+                (index, f"{source} names no parameter of the path {template}: {has}")
+                for index, source in enumerate(key or ())
+                if source.kind == "path" and source.name not in known
+            ]
+            if faults:
+                raise PartsError(faults)
         return key
 
     @property

@@ -52,6 +52,12 @@ class Config(Section):
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the values are the same, wherever they came from."""
+        return isinstance(other, Config) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment] # as of all values that hold a mapping
+
     @property
     def origins(self) -> Mapping[str, str]:
         """Dotted path -> `default`, `file:LINE` or `env:NAME`, for every value."""

@@ -146,7 +146,9 @@ class Admin(Listener):
 class Health(Section):
     """Active probes of each endpoint."""
 
-    path: Annotated[str, ProbePath()] = Field(default="/health", description="Asked with GET; any 2xx is healthy.")
+    path: Annotated[str, ProbePath()] = Field(
+        default="/health", description="Asked with GET; any answer below 500 is healthy."
+    )
     interval_s: Annotated[float, Duration(0.1, 3600)] = Field(
         default=5.0, alias="interval", description="From one probe to the next."
     )
