@@ -21,6 +21,7 @@ from yaml.reader import Reader, ReaderError
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
+from splitter.config.kinds import shown
 from splitter.errors import Fault
 
 Path = tuple[str | int, ...]
@@ -29,6 +30,7 @@ Tree = dict[str, object]
 MAX_CHARACTERS: Final = 256 * 1024
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 20_000
+_SHOWN_KEY: Final = 64
 _MAX_DIGITS: Final = 60
 _PLAIN: Final = "tag:yaml.org,2002:"
 
@@ -79,10 +81,14 @@ class Document:
 
 
 def dotted(path: Path) -> str:
-    """`rollout.routes[0].percent`."""
+    """`rollout.routes[0].percent`. A key nobody can print, or nobody would, is quoted or cut: the path stays one line."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if part.isprintable() and len(part) <= _SHOWN_KEY else shown(part)
+            text += f".{name}" if text else name
     return text
 
 

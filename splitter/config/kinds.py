@@ -33,7 +33,7 @@ def shown(given: object) -> str:
         return "nothing"
     if isinstance(given, str):
         short = given if len(given) <= _SHOWN_CHARACTERS else given[: _SHOWN_CHARACTERS - 3] + "..."
-        return json.dumps(short, ensure_ascii=False)
+        return json.dumps(short, ensure_ascii=not short.isprintable())
     if isinstance(given, bool):
         return "true" if given else "false"
     return str(given)[:_SHOWN_CHARACTERS]

@@ -50,7 +50,7 @@ class Key(Kind[KeySource]):
         otherwise = 'must be a key such as "header:X-User-Id", "cookie:session_id" or client_ip'
         if isinstance(given, dict) and len(given) == 1:
             (kind, name), *_ = given.items()
-            raise ValueError(f'has a blank after the colon, which makes it a mapping; write "{kind}:{name}"')
+            raise ValueError(f"has a blank after the colon, which makes it a mapping; write {shown(f'{kind}:{name}')}")
         text = self.text(given, otherwise)
         word, separator, name = text.partition(":")
         kind = next((kind for kind in KEY_KINDS if kind == word), None)

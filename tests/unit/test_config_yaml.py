@@ -6,6 +6,7 @@ Each row: what is wrong, the file, every fault as it is told: source, line, dott
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
@@ -166,6 +167,12 @@ def test_nothing_means_defaults(text: str) -> None:
 )
 def test_nobody_is_surprised(written: str, same_as: str) -> None:
     assert parse(written, "f.yaml", {}) == parse(same_as, "f.yaml", {})
+
+
+def test_a_key_nobody_can_print_stays_on_its_line() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(json.dumps({"a\nb": 1, "x" * 99: 2}), "f.yaml", {})
+    assert [fault.path for fault in refused.value.faults] == [r'"a\nb"', f'"{"x" * 57}..."']
 
 
 def test_the_words_on_and_off_stay_words() -> None:
