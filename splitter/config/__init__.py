@@ -8,7 +8,7 @@ fault; nothing of a Config ever changes.
 from __future__ import annotations
 
 from splitter.config.addresses import BackendUrl, IpNetwork, TcpAddress, UnixAddress
-from splitter.config.environment import CONFIG_VARIABLE
+from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
 from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
@@ -18,6 +18,7 @@ from splitter.config.traffic import KeySource
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "VARIABLES",
     "Admin",
     "BackendConfig",
     "BackendUrl",
