@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,10 @@ def test_the_example_of_faults_is_what_is_printed(tmp_path: Path, monkeypatch: p
 
 def test_the_commands_of_the_page_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(config_docs.PAGE.parents[1])
+    for name in ("SPLITTER_CONFIG", *(variable.name for variable in VARIABLES)):
+        monkeypatch.delenv(name, raising=False)
     commands = re.findall(r"^\$ splitter (.*)$", PAGE, re.MULTILINE)
     assert len(commands) >= 4
-    import shlex
-
     for command in commands:
         result = CliRunner().invoke(main, shlex.split(command))
         assert result.exit_code == 0, result.output
