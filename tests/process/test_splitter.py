@@ -215,7 +215,7 @@ def test_sigterm_lets_a_request_end(tmp_path: Path) -> None:
         assert arrived.wait(10)
         running.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "draining" in running.log.read_text())
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             ask(running.port, "/new")
         release.set()
         thread.join(10)

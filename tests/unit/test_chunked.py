@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ def read(data: bytes, cuts: list[int]) -> tuple[bytes, bytes, ChunkedReader]:
     out: list[bytes] = []
     rest = b""
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         piece = data[start:end]
         rest += piece if reader.done else reader.feed(piece, out)
     return b"".join(out), rest, reader
@@ -54,9 +56,10 @@ def test_any_bytes_are_read_or_refused_the_same_however_they_are_cut(data: bytes
 def test_a_trailer_section_without_end_is_refused() -> None:
     reader = ChunkedReader(100)
     reader.feed(b"0\r\n", [])
+    for _ in range(8):
+        reader.feed(b"X: aaaaaaaa\r\n", [])
     with pytest.raises(ChunkError):
-        for _ in range(100):
-            reader.feed(b"X: aaaaaaaa\r\n", [])
+        reader.feed(b"X: aaaaaaaa\r\n", [])
 
 
 def test_many_tiny_chunks_hold_nothing_back() -> None:
