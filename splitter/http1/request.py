@@ -75,7 +75,7 @@ class Shape:
 
     `lines` are the field lines as they came, each with its CRLF; `fields` their values by lower-case name; `body` a length
     in bytes, NO_BODY or CHUNKED; `upgrade` the protocols asked for, empty without; `rewrite`: `lines` can't be forwarded
-    as they are.
+    as they are, `pairs` (empty otherwise) are for building others.
     """
 
     __slots__ = ("body", "expects_continue", "fields", "host", "keep_alive", "lines", "pairs", "rewrite", "upgrade",
@@ -178,6 +178,8 @@ class RequestHeadReader:
         self._check_host(shape, minor, authority)
         if not _SPECIAL.isdisjoint(shape.fields):
             self._apply_special(shape, minor)
+        if not shape.rewrite and minor:
+            shape.pairs = []  # two thirds of what is remembered of a shape, and nobody will ask for them
         return shape
 
     def _feed(self, block: bytes) -> None:

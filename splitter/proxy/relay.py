@@ -257,7 +257,9 @@ class Exchange:
     def _complete(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self._release(upstream, reusable=self._request_done)
+            if upstream.gate.reasons:
+                upstream.gate.release(Hold.ANY)
+            upstream.finish(reusable=self._request_done)
         self._record()
         self._downstream.on_exchange_done(keep_alive=self._keep_alive and self._request_done)
 
@@ -409,12 +411,7 @@ class Exchange:
             self._pool.cancel(self)
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self._release(upstream, reusable=False)
-
-    def _release(self, upstream: Upstream, *, reusable: bool) -> None:
-        if upstream.gate.reasons:
-            upstream.gate.release(Hold.ANY)
-        upstream.finish(reusable=reusable)
+            upstream.close()
 
     def _record(self) -> None:
         if self._answer is not _DONE:
