@@ -31,11 +31,8 @@ class Budget:
 
     def _turn(self, now_s: float) -> int:
         second = int(now_s)
-        for passed in range(self._second + 1, min(second, self._second + WINDOW_S) + 1):
+        for passed in range(max(self._second, second - WINDOW_S) + 1, second + 1):
             self._requests[passed % WINDOW_S] = self._fallbacks[passed % WINDOW_S] = 0
-        if second - self._second > WINDOW_S:
-            self._requests = [0] * WINDOW_S
-            self._fallbacks = [0] * WINDOW_S
         self._second = max(self._second, second)
         return self._second % WINDOW_S
 

@@ -1,0 +1,52 @@
+"""The rule and its budget, with the time in hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from splitter.fallback import ALWAYS_ALLOWED, WINDOW_S, Budget, FallbackPolicy
+
+POLICY = FallbackPolicy(frozenset({"connect", "reset", "503"}), frozenset({b"GET"}), 0.2)
+
+
+def allows(trigger: str, method: bytes = b"GET", *, nothing_sent: bool = False, body_held: bool = True) -> bool:
+    return POLICY.allows(trigger, method, Budget(), 0, nothing_sent=nothing_sent, body_held=body_held)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "allowed"),
+    [("connect", True), ("overload", True), ("reset", True), ("protocol", True), ("503", True), ("502", False),
+     ("timeout", False), ("500", False)],
+)  # fmt: skip
+def test_what_counts_as_failed(trigger: str, allowed: bool) -> None:
+    assert allows(trigger) is allowed
+
+
+def test_a_listed_method_with_its_body() -> None:
+    assert not allows("reset", b"POST")
+    assert not allows("reset", body_held=False)
+
+
+def test_when_nothing_was_sent_neither_method_nor_body_nor_budget_matter() -> None:
+    assert allows("connect", b"POST", nothing_sent=True, body_held=False)
+    budget = Budget()
+    assert all(
+        POLICY.allows("connect", b"GET", budget, 0, nothing_sent=True, body_held=True) for _ in range(5 * ALWAYS_ALLOWED)
+    )
+    assert budget.take(0.0, 0), "they use no budget"
+
+
+def test_the_budget_is_a_share_of_the_last_ten_seconds() -> None:
+    budget = Budget()
+    budget.add_requests(1000, 100.0)
+    assert sum(budget.take(0.2, 100.0 + n / 100) for n in range(500)) == 200
+    assert not budget.take(0.2, 100.0 + WINDOW_S - 0.1)
+    assert sum(budget.take(0.2, 100.0 + WINDOW_S) for _ in range(100)) == ALWAYS_ALLOWED
+
+
+@pytest.mark.parametrize("jump_s", [-5.0, 1e6])
+def test_a_clock_that_jumps_does_no_harm(jump_s: float) -> None:
+    budget = Budget()
+    budget.add_requests(100, 1000.0)
+    budget.take(0.2, 1000.0)
+    assert budget.take(0.2, 1000.0 + jump_s)
