@@ -17,7 +17,8 @@ import orjson
 import structlog
 
 from splitter.errors import BadRequest
-from splitter.routing import Backend, Decision, Request
+from splitter.keys import Request
+from splitter.routing import Backend, Decision
 
 FLUSH_EVERY_S: Final = 0.2
 _BUFFER_LINES: Final = 512

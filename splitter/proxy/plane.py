@@ -19,12 +19,13 @@ from splitter.errors import BadRequest, ExchangeError
 from splitter.fallback import Budget, FallbackPolicy
 from splitter.http1.reply import render_error
 from splitter.http1.request import Forwarded, HeadLimits, RequestHeadReader
+from splitter.keys import Network, is_trusted, parse_address
 from splitter.outlier import Breaker
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.downstream import Downstream
 from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, Shared, dial
 from splitter.proxy.relay import Exchange
-from splitter.routing import Backend, Network, Reason, Router, is_trusted, parse_address
+from splitter.routing import Backend, Reason, Router
 from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import Stats
 from splitter.tasks import Tasks

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from xxhash import xxh64_hexdigest
 
 from splitter.config import KeySource
+from splitter.keys import client_address, cookie_value, jwt_claim, query_value
 from splitter.routing import (
     BUCKETS,
     DEFAULT_ROUTE,
@@ -27,12 +28,8 @@ from splitter.routing import (
     Rule,
     Table,
     bucket_of,
-    client_address,
     compile_template,
-    cookie_value,
     forced_side,
-    jwt_claim,
-    query_value,
     seed_of,
     without_force,
 )
