@@ -85,3 +85,25 @@ class BadResponse(ExchangeError):
 
     def __init__(self, message: str) -> None:
         super().__init__("protocol", message, status=502, source=Source.UPSTREAM)
+
+
+def no_connection(why: str) -> ExchangeError:
+    """The backend could not be reached: nothing was sent."""
+    return ExchangeError("connect", f"could not connect: {why}", status=502, source=Source.UPSTREAM, retry=Retry.ALWAYS)
+
+
+def overload(what: str) -> ExchangeError:
+    """The backend has no connection to spare: nothing was sent."""
+    return ExchangeError("overload", what, status=503, source=Source.UPSTREAM, retry=Retry.ALWAYS)
+
+
+def no_answer(after_s: float) -> ExchangeError:
+    """The backend was sent a request and has said nothing for this long."""
+    message = f"the backend did not answer within {after_s:g} s"
+    return ExchangeError("timeout", message, status=504, source=Source.UPSTREAM, retry=Retry.IDEMPOTENT)
+
+
+def cut_short(how: str) -> ExchangeError:
+    """The backend was sent a request and ended the connection; `how` is reset or closed."""
+    message = f"the backend {how} the connection before its answer was complete"
+    return ExchangeError("reset", message, status=502, source=Source.UPSTREAM, retry=Retry.IDEMPOTENT)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
+
 Pair = tuple[bytes, bytes]
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -75,6 +77,14 @@ def join_pairs(pairs: Iterable[Pair], drop: frozenset[bytes] | set[bytes]) -> by
     return b"".join([b"%b: %b\r\n" % pair for pair in pairs if names[pair[0]] not in drop])
 
 
+class FieldsError(ValueError):
+    """The fields of a head can't be read; `too_many` when only their number is wrong."""
+
+    def __init__(self, message: str, *, too_many: bool = False) -> None:
+        super().__init__(message)
+        self.too_many = too_many
+
+
 class FieldCollector:
     """What httptools calls for each field: keeps the pairs as they came, and the values by lower-case name.
 
@@ -105,6 +115,25 @@ class FieldCollector:
     def on_headers_complete(self) -> None:
         self.headers_done = True
 
-    def strip_values(self) -> None:
-        """Take the white space off the ends of the values: llhttp leaves it there, and it is no part of them."""
-        self.fields = {name: value.strip(b" \t") for name, value in self.fields.items()}
+    def read(self, parser: type[HttpRequestParser] | type[HttpResponseParser], block: bytes, most: int) -> None:
+        """Take in the fields of a head: `block` with its first line and the empty line. Raises FieldsError.
+
+        A new parser for each head, 0.2 µs: one that has seen `Connection: close` or a length refuses the next head.
+        """
+        self.reset()
+        try:
+            parser(self).feed_data(block)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            # A transfer coding it does not know raises after the fields are complete; our own policy judges those.
+            if not self.headers_done:
+                raise FieldsError(f"malformed: {error}") from None
+        if len(self.pairs) > most:
+            raise FieldsError(f"more than {most} header fields", too_many=True)
+        # llhttp's lines and ours must be the same lines: this is what forwarding them as they came relies on.
+        lines = len(self.pairs) + 2
+        if block.count(b"\n") != lines or block.count(b"\r") != lines:
+            raise FieldsError("malformed: a bare CR or LF")
+        if b" \r\n" in block or b"\t\r\n" in block:  # llhttp leaves the white space behind values there
+            self.fields = {name: value.strip(b" \t") for name, value in self.fields.items()}

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from splitter.errors import ExchangeError, Retry, Source
+from splitter.errors import ExchangeError, no_connection, overload
 from splitter.http1.response import ResponseHeadReader
 from splitter.outlier import Breaker, State
 from splitter.proxy.upstream import Upstream
@@ -160,10 +160,7 @@ class EndpointPool:
     def wait(self, waiter: Waiter) -> None:
         """Queue for a connection; one is opened while the limit allows. Raises ExchangeError when the queue is full."""
         if len(self._waiters) >= self._limits.max_waiting:
-            raise ExchangeError(
-                "overload", "every connection to the backend is busy and the queue is full",
-                status=503, source=Source.UPSTREAM, retry=Retry.ALWAYS,
-            )  # fmt: skip
+            raise overload("every connection to the backend is busy and the queue is full")
         waiter.waiting = True
         self._waiters.append(waiter)
         self._open_if_needed()
@@ -232,13 +229,13 @@ class EndpointPool:
             async with asyncio.timeout(self._limits.connect_timeout_s):
                 await self._shared.dial(endpoint, upstream)
         except TimeoutError:
-            error = _no_connection(f"no connection within {self._limits.connect_timeout_s:g} s")
+            error = no_connection(f"no connection within {self._limits.connect_timeout_s:g} s")
         except OSError as cause:
-            error = _no_connection(cause.strerror or str(cause))
+            error = no_connection(cause.strerror or str(cause))
         finally:
             self._connecting -= 1
         if error is None and not upstream.usable():
-            error = _no_connection("the backend closed the connection at once")
+            error = no_connection("the backend closed the connection at once")
         if error is None:
             self._lent.add(upstream)
             self.give_back(upstream)
@@ -253,10 +250,6 @@ class EndpointPool:
                 waiter.waiting = False
                 waiter.on_no_connection(error)
                 return
-
-
-def _no_connection(why: str) -> ExchangeError:
-    return ExchangeError("connect", f"could not connect: {why}", status=502, source=Source.UPSTREAM, retry=Retry.ALWAYS)
 
 
 class BackendPool:

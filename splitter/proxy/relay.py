@@ -16,13 +16,14 @@ from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source
+from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source, cut_short, no_answer, overload
 from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
 from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
 from splitter.http1.response import ResponseHead, render_interim, render_response
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
+from splitter.proxy.held import HeldBody
 from splitter.proxy.tunnel import Tunnel
 from splitter.routing import FORCE_PARAMETER, Backend, Decision, Reason, without_force
 
@@ -60,7 +61,6 @@ class Exchange:
         "_chunk_out",
         "_downstream",
         "_held",
-        "_held_bytes",
         "_keep_alive",
         "_plane",
         "_pool",
@@ -89,9 +89,7 @@ class Exchange:
         self._upstream: Upstream | None = None
         self._pool: EndpointPool | None = None
         self._request_done = head.shape.body == NO_BODY
-        # What was sent of the body, so that it can be sent again; None once it is too much to hold.
-        self._held: list[bytes] | None = None if self._request_done else []
-        self._held_bytes = 0
+        self._held: HeldBody | None = None if self._request_done else HeldBody()
         self._keep_alive = False
         self._chunk_out = False
         self.response_bytes = 0
@@ -159,8 +157,10 @@ class Exchange:
         upstream.bind(self, head.method)
         authority = upstream.authority
         data = render_request(head, self._target, downstream.forwarded, self.request_id, authority)
-        if self._held:
-            data += b"".join(self._held)
+        held = self._held
+        if held is not None:
+            data += held.joined()
+            held.bound(plane.replay_bytes)
         timeouts = self._timeouts
         upstream.write(data)
         if self._request_done:
@@ -168,8 +168,6 @@ class Exchange:
         else:
             plane.wheel.set(downstream, timeouts.idle_s)
             downstream.gate.release(Hold.NOT_SENT)
-        if self._held_bytes > plane.replay_bytes:
-            self._held = None
 
     def on_request_data(self, data: bytes) -> None:
         """A piece of the body, in order."""
@@ -186,16 +184,13 @@ class Exchange:
             self._downstream.set_deadline(self._timeouts.response_s)
 
     def _pass_up(self, data: bytes) -> None:
-        upstream = self._upstream
-        if self._held is not None:
-            # Kept so that it can be sent again; given up when it grows, as then streaming matters more.
-            self._held.append(data)
-            self._held_bytes += len(data)
-            if upstream is None:
-                if self._held_bytes > _UNSENT_BYTES:
-                    self._downstream.gate.hold(Hold.NOT_SENT)  # nowhere to put more
-            elif self._held_bytes > self._plane.replay_bytes:
-                self._held = None
+        upstream, held = self._upstream, self._held
+        if held is not None:
+            held.add(data)
+            if upstream is not None:
+                held.bound(self._plane.replay_bytes)
+            elif held.size_bytes > _UNSENT_BYTES:
+                self._downstream.gate.hold(Hold.NOT_SENT)  # nowhere to put more
         if upstream is not None:
             upstream.write(data)
 
@@ -316,20 +311,13 @@ class Exchange:
             return
         # A kept connection may be closed by the backend just as a request goes out on it: no answer to it, not even a
         # byte, means that it was not looked at. The next kept one may be as old, so this may happen several times.
-        can_repeat = self._held is not None or self.head.shape.body == NO_BODY
-        stale = upstream.reused and not upstream.heard and can_repeat
+        stale = upstream.reused and not upstream.heard and self._can_repeat()
         if stale and self._answer is _NONE and self.head.method in _IDEMPOTENT:
             if not self._rescued:
                 self._decide()
             self._acquire()
             return
-        what = "reset" if error is not None else "closed"
-        self.fail(
-            ExchangeError(
-                "reset", f"the backend {what} the connection before its answer was complete",
-                status=502, source=Source.UPSTREAM, retry=Retry.IDEMPOTENT,
-            )
-        )  # fmt: skip
+        self.fail(cut_short("reset" if error is not None else "closed"))
 
     def on_bad_response(self, error: BadResponse) -> None:
         self.fail(error)
@@ -337,12 +325,7 @@ class Exchange:
     def on_timeout(self) -> None:
         """The deadline passed: whose fault it is depends on who was to act."""
         if self._upstream is None:
-            self.fail(
-                ExchangeError(
-                    "overload", "no connection to the backend became free in time",
-                    status=503, source=Source.UPSTREAM, retry=Retry.ALWAYS,
-                )
-            )  # fmt: skip
+            self.fail(overload("no connection to the backend became free in time"))
         elif not self._downstream.writable:
             self._let_go()
             self._record()
@@ -351,12 +334,7 @@ class Exchange:
             self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
         else:
             after_s = self._timeouts.response_s if self._answer is _NONE else self._timeouts.idle_s
-            self.fail(
-                ExchangeError(
-                    "timeout", f"the backend did not answer within {after_s:g} s",
-                    status=504, source=Source.UPSTREAM, retry=Retry.IDEMPOTENT,
-                )
-            )  # fmt: skip
+            self.fail(no_answer(after_s))
 
     def fail(self, error: ExchangeError) -> None:
         """The one place where an error becomes a status, or the end of the connection when it is too late for one."""
@@ -394,7 +372,7 @@ class Exchange:
         if decision.backend is not Backend.DOMAIN:
             return False
         kind = "5xx" if trigger.isdigit() else trigger
-        held = self._held is not None or self.head.shape.body == NO_BODY
+        held = self._can_repeat()
         if not plane.may_fall_back(trigger, self.head.method, nothing_sent=nothing_sent, body_held=held):
             plane.stats.fall_back(kind, "refused")
             return False
@@ -404,6 +382,9 @@ class Exchange:
         self._router = plane.router
         self._acquire()
         return True
+
+    def _can_repeat(self) -> bool:
+        return self._held is None or self._held.whole
 
     def _let_go(self) -> None:
         """No connection and no place in a queue is held after this."""
