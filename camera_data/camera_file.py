@@ -82,36 +82,60 @@ class CameraFile:
         self._seen = (before, definitions)  # a write in between shows as another signature next time
         return definitions
 
-    def last_good(self) -> Definitions | None:
-        """What it said when it was last read without a fault; None before that."""
-        return self._seen[1] if self._seen else None
+    def read_or_last_good(self) -> tuple[Definitions, str | None]:
+        """What the file says, or said before somebody broke it, and then also what is wrong with it now.
+
+        Raises CameraFileError if it was never good.
+        """
+        try:
+            return self.read(), None
+        except CameraFileError as error:
+            if self._seen is None:
+                raise
+            return self._seen[1], str(error)
 
     @contextmanager
     def locked(self) -> Iterator[FileEdit]:
-        """Nobody else changes the file meanwhile. Raises CameraFileError, StoreBusyError."""
+        """Nobody else changes the file, nor moves a camera, meanwhile. Raises CameraFileError, StoreBusyError."""
         target = self.path.resolve()  # through a link to the file itself: the link stays
         with ExitStack() as held:
             try:
                 held.enter_context(locked(target.parent, self._lock_timeout_s))
             except OSError as error:
                 raise CameraFileError(f"{target.parent} can't be locked: {_reason(error)}") from None
-            yield FileEdit(target, self.read())
+            yield FileEdit(target, *self.read_or_last_good())
 
 
 class FileEdit:
-    """The right to change the file, as long as the lock is held. Each call is one atomic replacement."""
+    """The right to change the file, as long as the lock is held. Each call is one atomic replacement.
 
-    def __init__(self, path: Path, definitions: Definitions) -> None:
+    A file that somebody broke can still be looked at as it last was, but not changed: that would undo their work.
+    """
+
+    def __init__(self, path: Path, definitions: Definitions, fault: str | None = None) -> None:
         self._path = path
         self.cameras = definitions
+        self._fault = fault
+
+    def check(self) -> None:
+        """Raises CameraFileError if `cameras` is not what the file says now."""
+        if self._fault:
+            raise CameraFileError(self._fault)
 
     def put(self, camera: CameraDefinition) -> None:
         """Add a camera, or change one in place. Raises CameraFileError."""
-        if self.cameras.get(camera.id) != camera:
-            self._write(yaml_edit.with_camera(self._text(), camera.document()))
+        self.check()
+        old = self.cameras.get(camera.id)
+        if old is None:
+            self._write(yaml_edit.with_camera(self._text(), camera.entry()))
+        elif old != camera:
+            before = old.document()
+            fields = {name: value for name, value in camera.document().items() if before[name] != value}
+            self._write(yaml_edit.with_fields(self._text(), camera.id, fields))
 
     def remove(self, camera_id: str) -> None:
         """Raises CameraFileError; KeyError if there is no such camera."""
+        self.check()
         _ = self.cameras[camera_id]
         self._write(yaml_edit.without_camera(self._text(), camera_id))
 

@@ -39,8 +39,13 @@ class CameraDefinition:
     height_px: int = DEFAULT_HEIGHT_PX
 
     def document(self) -> dict[str, Any]:
-        """The fields as they stand in the file."""
+        """All fields."""
         return asdict(self)
+
+    def entry(self) -> dict[str, Any]:
+        """The fields a person would write into the file: fps and size only where they are not the usual ones."""
+        usual = {"fps": DEFAULT_FPS, "width_px": DEFAULT_WIDTH_PX, "height_px": DEFAULT_HEIGHT_PX}
+        return {name: value for name, value in asdict(self).items() if name not in usual or usual[name] != value}
 
 
 FIELDS = tuple(field.name for field in fields(CameraDefinition))

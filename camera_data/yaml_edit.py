@@ -17,20 +17,20 @@ import yaml
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")  # no quotes needed, if it does not read as something else
 
 
-def with_camera(text: str, camera: dict[str, Any]) -> str:
-    """The text with this camera's fields; a new camera comes last."""
+def with_fields(text: str, camera_id: str, fields: dict[str, Any]) -> str:
+    """The text with other values for some fields of a camera that is there."""
     wanted = yaml.safe_load(text)
     entries = wanted["cameras"]
-    old = next((entry for entry in entries if entry.get("id") == camera["id"]), None)
-    if old is None:
-        entries.append(camera)
-        edited = _try(lambda: _appended(text, camera))
-    else:
-        changes = {name: value for name, value in camera.items() if name not in old or old[name] != value}
-        position = entries.index(old)
-        entries[position] = {**old, **changes}
-        edited = _try(lambda: _changed(text, position, changes))
-    return _checked(edited, wanted, text)
+    position = next(index for index, entry in enumerate(entries) if entry.get("id") == camera_id)
+    entries[position].update(fields)
+    return _checked(_try(lambda: _changed(text, position, fields)), wanted, text)
+
+
+def with_camera(text: str, fields: dict[str, Any]) -> str:
+    """The text with one more camera, as the last."""
+    wanted = yaml.safe_load(text)
+    wanted["cameras"].append(fields)
+    return _checked(_try(lambda: _appended(text, fields)), wanted, text)
 
 
 def without_camera(text: str, camera_id: str) -> str:
@@ -83,35 +83,37 @@ def _entries(text: str) -> yaml.SequenceNode:
     return node
 
 
-def _changed(text: str, position: int, changes: dict[str, Any]) -> str:
+def _changed(text: str, position: int, fields: dict[str, Any]) -> str:
     entry = _entries(text).value[position]
-    spots = {key.value: (key, value) for key, value in entry.value}
-    edits: list[tuple[int, int, str]] = []
+    spots = {key.value: value for key, value in entry.value}
+    edits = [
+        (spots[name].start_mark.index, spots[name].end_mark.index, _scalar(value))
+        for name, value in fields.items()
+        if name in spots
+    ]
     last_key, last = entry.value[-1]
-    for name, value in changes.items():
-        if name in spots:
-            node = spots[name][1]
-            edits.append((node.start_mark.index, node.end_mark.index, _scalar(value)))
-        elif entry.flow_style:
-            edits.append((last.end_mark.index, last.end_mark.index, f", {name}: {_scalar(value)}"))
-        else:
-            end = _end_of_line(text, last.end_mark.index)
-            edits.append((end, end, f"\n{' ' * last_key.start_mark.column}{name}: {_scalar(value)}"))
-    for start, end, new in sorted(edits, key=lambda edit: edit[0], reverse=True):
-        text = text[:start] + new + text[end:]
+    new = [f"{name}: {_scalar(value)}" for name, value in fields.items() if name not in spots]
+    if new and entry.flow_style:
+        edits.append((last.end_mark.index, last.end_mark.index, ", " + ", ".join(new)))
+    elif new:
+        end = _end_of_line(text, _end_of_content(last))
+        pad = " " * last_key.start_mark.column
+        edits.append((end, end, "".join(f"\n{pad}{line}" for line in new)))
+    for start, end, value in sorted(edits, reverse=True):
+        text = text[:start] + value + text[end:]
     return text
 
 
-def _appended(text: str, camera: dict[str, Any]) -> str:
+def _appended(text: str, fields: dict[str, Any]) -> str:
     node = _entries(text)
     if node.flow_style:
         raise ValueError("a list in brackets")
     last = node.value[-1]
     dash = _dash(text, last)
     pad = " " * (dash - (text.rfind("\n", 0, dash) + 1))
-    lines = [f"{name}: {_scalar(value)}" for name, value in camera.items()]
+    lines = [f"{name}: {_scalar(value)}" for name, value in fields.items()]
     block = f"{pad}- " + f"\n{pad}  ".join(lines)
-    end = _end_of_line(text, _end_of_content(text, last))
+    end = _end_of_line(text, _end_of_content(last))
     return f"{text[:end]}\n{block}{text[end:] or chr(10)}"
 
 
@@ -121,7 +123,7 @@ def _removed(text: str, position: int) -> str:
         raise ValueError("not a block of several")
     entry = node.value[position]
     start = text.rfind("\n", 0, _dash(text, entry)) + 1
-    end = _end_of_line(text, _end_of_content(text, entry))
+    end = _end_of_line(text, _end_of_content(entry))
     return text[:start] + text[end + 1 :]
 
 
@@ -132,15 +134,13 @@ def _dash(text: str, entry: yaml.Node) -> int:
     return dash
 
 
-def _end_of_content(text: str, entry: yaml.Node) -> int:
+def _end_of_content(node: yaml.Node) -> int:
     """A block ends for the parser where the next begins; its content ends with its last value."""
-    if isinstance(entry, yaml.MappingNode) and not entry.flow_style and entry.value:
-        return _end_of_content(text, entry.value[-1][1])
-    if isinstance(entry, yaml.SequenceNode) and not entry.flow_style and entry.value:
-        return _end_of_content(text, entry.value[-1])
-    end: int = entry.end_mark.index
-    while end > entry.start_mark.index and text[end - 1] in " \n":
-        end -= 1
+    if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
+        return _end_of_content(node.value[-1][1])
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
+        return _end_of_content(node.value[-1])
+    end: int = node.end_mark.index
     return end
 
 
