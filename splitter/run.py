@@ -28,7 +28,7 @@ from aiohttp import web
 
 from splitter import __version__
 from splitter.config import BackendConfig, Config, TcpAddress, UnixAddress
-from splitter.control.app import Life, State, make_app
+from splitter.control.app import Audience, Life, State, make_app
 from splitter.control.controller import Controller, table_of
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import follow
@@ -131,14 +131,18 @@ async def _listen(plane: DataPlane, address: Address) -> str:
 @contextlib.asynccontextmanager
 async def _pages(state: State, internal_socket: str, admin: Address) -> AsyncIterator[None]:
     """Serve the splitter's own pages on the internal socket and on the admin address."""
-    runner = web.AppRunner(make_app(state), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
+    public, operators = (
+        web.AppRunner(make_app(state, audience), access_log=None, shutdown_timeout=1.0)
+        for audience in (Audience.PUBLIC, Audience.OPERATORS)
+    )
+    await public.setup()
+    await operators.setup()
     try:
-        await web.UnixSite(runner, internal_socket).start()
+        await web.UnixSite(public, internal_socket).start()
         site = (
-            web.UnixSite(runner, admin.path)
+            web.UnixSite(operators, admin.path)
             if isinstance(admin, UnixAddress)
-            else web.TCPSite(runner, admin.host, admin.port)
+            else web.TCPSite(operators, admin.host, admin.port)
         )
         try:
             await site.start()
@@ -146,7 +150,8 @@ async def _pages(state: State, internal_socket: str, admin: Address) -> AsyncIte
             raise _cannot_listen(admin, error, "SPLITTER_ADMIN_LISTEN") from None
         yield
     finally:
-        await runner.cleanup()
+        await public.cleanup()
+        await operators.cleanup()
 
 
 async def _flush(access_log: AccessLog) -> None:

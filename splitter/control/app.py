@@ -45,19 +45,29 @@ class State:
     life: Life = Life.STARTING
 
 
+class Audience(Enum):
+    """Who reads the pages: anyone who can reach the public port, or operators."""
+
+    PUBLIC = "public"
+    OPERATORS = "operators"
+
+
 STATE: Final = web.AppKey("state", State)
+AUDIENCE: Final = web.AppKey("audience", Audience)
 
 
-def make_app(state: State) -> web.Application:
-    """The pages, for the internal socket and for the admin listener."""
+def make_app(state: State, audience: Audience) -> web.Application:
+    """The pages. Where the backends are is for operators only."""
     app = web.Application()
     app[STATE] = state
+    app[AUDIENCE] = audience
     app.router.add_get(HEALTH, _health)
     app.router.add_get(HEALTH + "/live", _live)
     app.router.add_get(HEALTH + "/ready", _ready)
     app.router.add_get(METRICS, _metrics)
-    app.router.add_get("/api/v1/rollout", _rollout)
-    app.router.add_get("/api/v1/rollout/", _rollout)
+    if audience is Audience.OPERATORS:
+        app.router.add_get("/api/v1/rollout", _rollout)
+        app.router.add_get("/api/v1/rollout/", _rollout)
     return app
 
 
@@ -66,40 +76,45 @@ def _json(body: object, status: int = 200) -> web.Response:
     return web.Response(body=data, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _problems(state: State) -> list[str]:
+def _problems(state: State, audience: Audience) -> list[str]:
+    """What is wrong, a sentence each. The public learns what, operators also where and why."""
+    operators = audience is Audience.OPERATORS
     found = [
-        f"{endpoint.settings.backend} at {endpoint.settings.url} is down: {endpoint.fault}"
+        f"{endpoint.settings.backend}"
+        + (f" at {endpoint.settings.url} is down: {endpoint.fault}" if operators else " is down")
         for endpoint in state.prober.endpoints
         if not endpoint.up
     ]
     if state.controller.reload_fault:
-        found.append(f"the last reload of the configuration failed: {state.controller.reload_fault}")
+        why = f": {state.controller.reload_fault}" if operators else ""
+        found.append(f"the last reload of the configuration failed{why}")
     return found
 
 
 async def _health(request: web.Request) -> web.Response:
     state = request.app[STATE]
-    up, problems = state.prober.up(), _problems(state)
+    audience = request.app[AUDIENCE]
+    up, problems = state.prober.up(), _problems(state, audience)
     reachable = any(up.values())
     status = "down" if not reachable else "degraded" if problems else "ok"
-    body = {
+    body: dict[str, object] = {
         "status": status,
         "state": state.life.value,
         "version": __version__,
         "uptime_s": round(state.clock() - state.started_s, 1),
-        "backends": {
-            name: {
-                "status": "up" if is_up else "down",
-                "endpoints": [
-                    {"url": e.settings.url, "status": "up" if e.up else "down", "fault": e.fault or None}
-                    for e in state.prober.endpoints
-                    if e.settings.backend == name
-                ],
-            }
-            for name, is_up in up.items()
-        },
+        "backends": {name: {"status": "up" if is_up else "down"} for name, is_up in up.items()},
         "problems": problems,
     }
+    if audience is Audience.OPERATORS:
+        body["endpoints"] = [
+            {
+                "backend": endpoint.settings.backend,
+                "url": endpoint.settings.url,
+                "status": "up" if endpoint.up else "down",
+                "fault": endpoint.fault or None,
+            }
+            for endpoint in state.prober.endpoints
+        ]
     return _json(body, 200 if reachable else 503)
 
 

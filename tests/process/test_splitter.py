@@ -66,12 +66,13 @@ def test_saving_the_file_and_sighup_reload_it(tmp_path: Path, sides: tuple[int, 
         wait_until(lambda: ask(running.port)[2] == b"domain")
         file.write_text("rollout: {percent: 101}\n")
 
-        def health() -> dict[str, object]:
-            found: dict[str, object] = json.loads(ask(running.port, "/api/v1/monitoring/health")[2])
+        def health(port: int = running.admin_port) -> dict[str, object]:
+            found: dict[str, object] = json.loads(ask(port, "/api/v1/monitoring/health")[2])
             return found
 
         wait_until(lambda: health()["status"] == "degraded")
         assert "rollout.percent" in str(health()["problems"])
+        assert health(running.port)["problems"] == ["the last reload of the configuration failed"]
         assert ask(running.port)[2] == b"domain", "a faulty file changes nothing"
         file.write_text("rollout: {percent: 0}\n")
         running.process.send_signal(signal.SIGHUP)
@@ -99,7 +100,10 @@ def test_an_unreachable_domain_is_left_out_and_said(tmp_path: Path, sides: tuple
         assert (status, body, headers["x-splitter-reason"]) == (200, b"legacy", "unhealthy")
         status, _, health = ask(running.port, "/api/v1/monitoring/health")
         assert (status, json.loads(health)["status"]) == (200, "degraded")
-        assert "domain" in json.loads(health)["problems"][0]
+        assert json.loads(health)["problems"] == ["domain is down"]
+        assert str(dead).encode() not in health, "where the backends are is for operators"
+        assert str(dead).encode() in ask(running.admin_port, "/api/v1/monitoring/health")[2]
+        assert ask(running.port, "/api/v1/rollout", headers={"X-User-Id": "u"})[2] == b"legacy"
         assert ask(running.port, "/api/v1/monitoring/health/ready")[0] == 200
 
 
