@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="the splitter's (default: SPLITTER_CONFIG, else config/splitter.yaml)")
     parser.add_argument("--cameras", type=Path, default=Path("config/cameras.yaml"), help="shared by both backends")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="shared by both backends; logs go below it")
+    parser.add_argument("--allow-faults", action="store_true", help="let both backends be told to fail, at /fault")
     return parser
 
 
@@ -148,7 +149,9 @@ class _Run:
 
     def _services(self) -> tuple[list[Service], Service]:
         options = self._options
-        files = ("--cameras", str(options.cameras), "--data-dir", str(options.data_dir))
+        files = ["--cameras", str(options.cameras), "--data-dir", str(options.data_dir)]
+        if options.allow_faults:
+            files.append("--allow-faults")
         backends = []
         for name, address in (("legacy", self._addresses.legacy), ("domain", self._addresses.domain)):
             if address is not None:
