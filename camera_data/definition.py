@@ -8,6 +8,7 @@ Invariant: a CameraDefinition is always valid.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import PurePosixPath
@@ -23,6 +24,9 @@ HEIGHT_PX = (48, 1080)
 DEFAULT_FPS = 5
 DEFAULT_WIDTH_PX = 640
 DEFAULT_HEIGHT_PX = 360
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,11 @@ class CameraDefinition:
 FIELDS = tuple(field.name for field in fields(CameraDefinition))
 
 
+def shown(value: object) -> str:
+    """A value as it may stand in a message: the beginning and the end of it, when it is long."""
+    return _SHORT.repr(value)
+
+
 def definition_of(entry: Mapping[str, Any]) -> tuple[CameraDefinition | None, list[str]]:
     """What an entry of the file says, or every fault in it. Keys it does not know are somebody else's, not faults."""
     known = {name: entry[name] for name in FIELDS if name in entry}
@@ -65,21 +74,21 @@ def definition_of(entry: Mapping[str, Any]) -> tuple[CameraDefinition | None, li
 def fault_of(name: str, value: object) -> str | None:
     """Why a field of a definition can't have this value, as the end of a sentence; None if it can."""
     if name in {"active", "auto_start"}:
-        return None if isinstance(value, bool) else f"must be true or false, not {value!r}"
+        return None if isinstance(value, bool) else f"must be true or false, not {shown(value)}"
     if name in {"fps", "width_px", "height_px"}:
         low, high = {"fps": FPS, "width_px": WIDTH_PX, "height_px": HEIGHT_PX}[name]
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return None
-        return f"must be a whole number from {low} to {high}, not {value!r}"
+        return f"must be a whole number from {low} to {high}, not {shown(value)}"
     if not isinstance(value, str):
-        return f"must be text, not {value!r}"
+        return f"must be text, not {shown(value)}"
     return {"id": _id_fault, "name": _name_fault, "source": source_fault}[name](value)
 
 
 def _id_fault(text: str) -> str | None:
     if not ID_PATTERN.fullmatch(text):
-        return f"must be 1 to 64 letters, digits, '.', '_' or '-' that begin with a letter or a digit, not {text!r}"
-    return f"{text!r} is a path of the API" if text in RESERVED_IDS else None
+        return f"must be 1 to 64 letters, digits, '.', '_' or '-' that begin with a letter or a digit, not {shown(text)}"
+    return f"{shown(text)} is a path of the API" if text in RESERVED_IDS else None
 
 
 def _name_fault(text: str) -> str | None:
@@ -93,7 +102,7 @@ def source_fault(text: str) -> str | None:
     if text == TEST_SOURCE:
         return None
     if "://" in text or not text.strip() or "\0" in text:
-        return f"must be {TEST_SOURCE!r} or the path of a picture, not {text!r}"
+        return f"must be {TEST_SOURCE!r} or the path of a picture, not {shown(text)}"
     if path.is_absolute() or ".." in path.parts or len(text) > 255:
-        return f"must be a path below the camera file's directory, not {text!r}"
+        return f"must be a path below the camera file's directory, not {shown(text)}"
     return None

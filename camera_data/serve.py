@@ -91,7 +91,7 @@ def complete(app: web.Application, ground: Ground, faults: FaultInjector | None 
         app.router.add_route("*", FAULT_PATH, faults.control)
 
     async def name_request(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers[REQUEST_ID_HEADER] = request_id.get()
+        response.headers[REQUEST_ID_HEADER] = request_id.get("")
 
     async def stop(_: web.Application) -> None:
         ground.stopping.set()

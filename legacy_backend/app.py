@@ -20,7 +20,7 @@ from legacy_backend.rows import GROUND, ApiError
 log = logging.getLogger(__name__)
 
 API = "/api/v1"
-CAMERA = API + "/cameras/{camera_id}"
+CAMERA = API + r"/cameras/{camera_id:(?!(?:batch-status|refresh)$)[^/]+}"  # those two are no ids: GET there is 405
 DATA_ERRORS: dict[type[CameraDataError], tuple[int, str]] = {
     BodyError: (400, "bad_request"),
     CameraFileError: (503, "camera_file_invalid"),

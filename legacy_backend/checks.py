@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from camera_data.definition import FIELDS, fault_of
+from camera_data.definition import FIELDS, fault_of, shown
 from legacy_backend.rows import ApiError
 
 METRICS = ("error_rate", "fps", "latency_ms", "offline_s")
@@ -23,7 +23,7 @@ def bad(faults: list[str]) -> ApiError:
 
 
 def unknown_in(body: dict[str, Any], known: tuple[str, ...]) -> list[str]:
-    return [f"{name} is not a field here" for name in body if name not in known]
+    return [f"{shown(name)} is not a field here" for name in body if name not in known]
 
 
 def check_empty(body: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ def check_auto_start(body: dict[str, Any]) -> None:
     if "enabled" not in body:
         faults.append("enabled is missing")
     elif not isinstance(body["enabled"], bool):
-        faults.append(f"enabled must be true or false, not {body['enabled']!r}")
+        faults.append(f"enabled must be true or false, not {shown(body['enabled'])}")
     if faults:
         raise bad(faults)
 
@@ -72,7 +72,7 @@ def check_batch(body: dict[str, Any]) -> None:
     else:
         for position, camera_id in enumerate(ids):
             if not isinstance(camera_id, str):
-                faults.append(f"camera_ids[{position}] must be text, not {camera_id!r}")
+                faults.append(f"camera_ids[{position}] must be text, not {shown(camera_id)}")
     if faults:
         raise bad(faults)
 
@@ -86,22 +86,22 @@ def check_rule(body: dict[str, Any]) -> dict[str, Any]:
             faults.append(f"{name} is missing")
     name = rule.get("name", "-")
     if not isinstance(name, str) or not name.strip() or len(name) > 100:
-        faults.append(f"name must be text of 1 to 100 characters, not {name!r}")
+        faults.append(f"name must be text of 1 to 100 characters, not {shown(name)}")
     if rule["camera_id"] is not None and not isinstance(rule["camera_id"], str):
-        faults.append(f"camera_id must be the id of a camera, or null for all, not {rule['camera_id']!r}")
+        faults.append(f"camera_id must be the id of a camera, or null for all, not {shown(rule['camera_id'])}")
     for field, values in (("metric", METRICS), ("operator", OPERATORS), ("severity", SEVERITIES)):
         if field in rule and rule[field] not in values:
-            faults.append(f"{field} must be one of {', '.join(values)}, not {rule[field]!r}")
+            faults.append(f"{field} must be one of {', '.join(values)}, not {shown(rule[field])}")
     threshold = rule.get("threshold", 0)
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not abs(threshold) <= 1e15:
-        faults.append(f"threshold must be a number up to 1e15, not {threshold!r}")
+        faults.append(f"threshold must be a number up to 1e15, not {shown(threshold)}")
     elif math.isnan(threshold):
         faults.append("threshold must be a number")
     for_s = rule["for_s"]
     if isinstance(for_s, bool) or not isinstance(for_s, int) or not 0 <= for_s <= 86400:
-        faults.append(f"for_s must be a whole number of seconds from 0 to 86400, not {for_s!r}")
+        faults.append(f"for_s must be a whole number of seconds from 0 to 86400, not {shown(for_s)}")
     if not isinstance(rule["enabled"], bool):
-        faults.append(f"enabled must be true or false, not {rule['enabled']!r}")
+        faults.append(f"enabled must be true or false, not {shown(rule['enabled'])}")
     if faults:
         raise bad(faults)
     rule["threshold"] = float(threshold)
@@ -116,7 +116,7 @@ def check_page(query: Any) -> tuple[int, int]:
         if text is None:
             continue
         if not (text.isascii() and text.isdigit() and len(text) <= 7 and low <= int(text) <= high):
-            faults.append(f"{name} must be a whole number from {low} to {high}, not {text!r}")
+            faults.append(f"{name} must be a whole number from {low} to {high}, not {shown(text)}")
         else:
             page[name] = int(text)
     if faults:
