@@ -45,7 +45,7 @@ async def _hears_events(page: Page, base: str, port: int) -> None:
     )
     await page.wait_for_function("window.heard.length === 1")
     assert ask(port, "/api/v1/cameras/entrance/stop?force_domain=true", "POST")[0] == 200
-    await page.wait_for_function("window.heard.some(event => event.state === 'stopped')")
+    await page.wait_for_function("window.heard.some(event => event.type === 'change' && event.status.state === 'stopped')")
 
 
 @pytest.mark.parametrize("side", ["true", "false"])
