@@ -51,9 +51,12 @@ def walk(port: int, force: str) -> dict[str, tuple[int, Any]]:
     """Every step on one side: status, and the shape of a JSON body or the kind of another."""
     found: dict[str, tuple[int, Any]] = {}
     rule_id = ""
-    for method, template, body, status in STEPS:
+    for method, template, asked, status in STEPS:
+        body = asked
         path = template.replace("{rule_id}", str(rule_id))
         url = f"{path}{'&' if '?' in path else '?'}force_domain={force}"
+        if isinstance(body, dict) and "name" in body:
+            body = body | {"name": f"{body['name']}, {force}"}  # rules have names of their own
         data = None if body is None else json.dumps(body).encode()
         got, headers, answer = ask(port, url, method, data, {"Content-Type": "application/json"})
         assert got == status, f"{method} {url}: {got} {answer!r}"
