@@ -13,6 +13,8 @@ from typing import Final
 
 ALLOWED: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _RETRY_AFTER_S: Final = 1
+_PHRASES: Final = {413: "Content Too Large", 414: "URI Too Long"}
+"""RFC 9110's names where Python's older ones have RFC 2616's."""
 
 
 def render_error(
@@ -29,7 +31,7 @@ def render_error(
     """The whole response. `mark` are the splitter's own field lines; `head_only` for HEAD (RFC 9110 section 9.3.2)."""
     body = json.dumps({"error": {"code": code, "message": message, "request_id": request_id}}).encode() + b"\n"
     lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nDate: {date}\r\nContent-Type: application/json\r\n".encode(),
+        f"HTTP/1.1 {status} {_PHRASES.get(status) or HTTPStatus(status).phrase}\r\nDate: {date}\r\nContent-Type: application/json\r\n".encode(),
         b"Content-Length: %d\r\n" % len(body),
         mark,
     ]
