@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.process.running import ask
@@ -31,6 +33,19 @@ STEPS: tuple[tuple[str, str, object, int], ...] = (
     ("PUT", "/api/v1/alerts/rules/{rule_id}", RULE | {"threshold": 70}, 200),
 )
 
+NEW = {"id": "new", "name": "New", "source": "testsrc"}
+AROUND: tuple[tuple[str, str, object, int], ...] = (
+    ("GET", "/api/v1/cameras", None, 200),
+    ("POST", "/api/v1/cameras", NEW, 201),
+    ("POST", "/api/v1/cameras", NEW, 409),
+    ("GET", "/api/v1/cameras/new", None, 200),
+    ("PUT", "/api/v1/cameras/new", {"name": "Newer", "source": "testsrc"}, 200),
+    ("DELETE", "/api/v1/cameras/new", None, 204),
+    ("DELETE", "/api/v1/cameras/new", None, 404),
+    ("GET", "/api/v1/alerts/rules", None, 200),
+    ("GET", "/health", None, 200),
+)
+
 
 def shape(value: Any) -> Any:
     """The types in a JSON value, keys kept; a list by the shapes in it."""
@@ -47,35 +62,72 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield found
 
 
-def walk(port: int, force: str) -> dict[str, tuple[int, Any]]:
+def walk(port: int, force: str, steps: tuple[tuple[str, str, object, int], ...]) -> dict[str, tuple[int, Any]]:
     """Every step on one side: status, and the shape of a JSON body or the kind of another."""
     found: dict[str, tuple[int, Any]] = {}
     rule_id = ""
-    for method, template, asked, status in STEPS:
+    for method, template, asked, status in steps:
         body = asked
         path = template.replace("{rule_id}", str(rule_id))
         url = f"{path}{'&' if '?' in path else '?'}force_domain={force}"
-        if isinstance(body, dict) and "name" in body:
+        if isinstance(body, dict) and "metric" in body:
             body = body | {"name": f"{body['name']}, {force}"}  # rules have names of their own
         data = None if body is None else json.dumps(body).encode()
         got, headers, answer = ask(port, url, method, data, {"Content-Type": "application/json"})
         assert got == status, f"{method} {url}: {got} {answer!r}"
         assert headers["x-splitter-reason"] == "forced"
         assert headers["x-splitter-backend"] == ("domain" if force == "true" else "legacy")
-        if headers["content-type"].startswith("application/json"):
+        if status == 204:
+            assert answer == b""
+        elif headers["content-type"].startswith("application/json"):
             document = json.loads(answer)
             rule_id = document.get("id", rule_id) if "rules" in path else rule_id
-            found[template] = got, shape(document)
+            found[f"{method} {template} {status}"] = got, shape(document)
         else:
             assert answer.startswith(b"\xff\xd8"), "a JPEG"
-            found[template] = got, headers["content-type"]
+            found[f"{method} {template} {status}"] = got, headers["content-type"]
     return found
 
 
 def test_all_thirteen_answer_alike_on_both_sides(port: int) -> None:
     assert len({(method, path.partition("?")[0]) for method, path, _, _ in STEPS}) == 13
-    legacy, domain = walk(port, "false"), walk(port, "true")
-    assert legacy == domain
+    assert walk(port, "false", STEPS) == walk(port, "true", STEPS)
+
+
+def test_those_around_them_answer_alike_too(port: int) -> None:
+    assert walk(port, "false", AROUND) == walk(port, "true", AROUND)
+
+
+@pytest.mark.parametrize("force", ["true", "false"])
+def test_the_stream_is_pictures_in_parts(port: int, force: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        request = f"GET /api/v1/cameras/entrance/stream?force_domain={force} HTTP/1.0\r\nHost: a\r\n\r\n"
+        client.sendall(request.encode())
+        file = client.makefile("rb")
+        assert file.readline().startswith(b"HTTP/1.1 200 ")
+        pictures: set[bytes] = set()
+        while len(pictures) < 3:
+            line = file.readline()
+            if line.lower().startswith(b"content-length:"):
+                assert file.readline() == b"\r\n"
+                picture = file.read(int(line.split(b":")[1]))
+                assert picture.startswith(b"\xff\xd8")
+                assert picture.endswith(b"\xff\xd9")
+                pictures.add(picture)
+
+
+@pytest.mark.parametrize("force", ["true", "false"])
+async def test_events_come_whichever_side_made_the_change(port: int, force: str) -> None:
+    other = "false" if force == "true" else "true"
+    url = f"http://127.0.0.1:{port}/api/v1/cameras/loading-dock"
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/events?force_domain={force}") as events:
+        first = await events.receive_json(timeout=10)
+        assert (first["type"], first["status"]["state"]) == ("snapshot", "stopped")
+        for action, state in (("start", "running"), ("stop", "stopped")):
+            async with session.post(f"{url}/{action}?force_domain={other}") as response:
+                assert response.status == 200
+            while (event := await events.receive_json(timeout=10))["status"]["state"] != state:
+                assert event["type"] == "change"
 
 
 @pytest.mark.parametrize("force", ["true", "false"])
