@@ -30,8 +30,9 @@ def render_error(
 ) -> bytes:
     """The whole response. `mark` are the splitter's own field lines; `head_only` for HEAD (RFC 9110 section 9.3.2)."""
     body = json.dumps({"error": {"code": code, "message": message, "request_id": request_id}}).encode() + b"\n"
+    phrase = _PHRASES.get(status) or HTTPStatus(status).phrase
     lines = [
-        f"HTTP/1.1 {status} {_PHRASES.get(status) or HTTPStatus(status).phrase}\r\nDate: {date}\r\nContent-Type: application/json\r\n".encode(),
+        f"HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: application/json\r\n".encode(),
         b"Content-Length: %d\r\n" % len(body),
         mark,
     ]
