@@ -96,8 +96,6 @@ def test_a_fleet_shares_one_state(project: Compose) -> None:
     assert ask(project.admin_port, "/api/v1/rollout/rollback", "POST", b"{}", authorization)[0] == 200
 
     def all_rolled_back() -> bool:
-        return all(
-            json.loads(ask(port, "/api/v1/rollout")[2])["rolled_back"] for port in (project.admin_port, 8290, 8390)
-        )
+        return all(json.loads(ask(port, "/api/v1/rollout")[2])["rolled_back"] for port in (project.admin_port, 8290, 8390))
 
     wait_until(all_rolled_back, 5)
