@@ -21,9 +21,13 @@ from tools.ports import free_port
 UP_S = 120.0
 
 
+def _said(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
 def _compose_command() -> list[str]:
     for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True).returncode == 0:
+        if shutil.which(command[0]) and _said([*command, "version"]).returncode == 0:
             return command
     raise AssertionError("neither `docker compose` nor `docker-compose` is here")
 
@@ -41,7 +45,7 @@ class Compose:
 
     def __call__(self, *arguments: str) -> str:
         """Run a compose command in the project; its output. Fails the test with everything it said."""
-        done = subprocess.run([*self.command, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=300)
+        done = _said([*self.command, *arguments], self.folder)
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -54,7 +58,7 @@ class Compose:
         return found
 
     def run_in(self, service: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["docker", "exec", self.container(service), *arguments], capture_output=True, text=True)
+        return _said(["docker", "exec", self.container(service), *arguments])
 
     def wait_healthy(self, *services: str) -> None:
         def healthy() -> bool:
