@@ -2,12 +2,14 @@
 
 Owns: nothing anyone should copy; it is what the splitter is measured against. It does the same work, in the plainest way:
 hash the user, forward, add the same header fields.
-Usage: python -m tools.bench.aiohttp_proxy PORT LEGACY_PORT DOMAIN_PORT
+Usage: python -m tools.bench.aiohttp_proxy PORT LEGACY_PORT DOMAIN_PORT [--tls CERT KEY] [--access-log]
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import logging
+import ssl
 import uuid
 from collections.abc import AsyncIterator
 
@@ -83,12 +85,26 @@ PORTS = web.AppKey("ports", dict[str, int])
 
 
 def main() -> None:
-    port, legacy, domain = (int(word) for word in sys.argv[1:4])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("ports", type=int, nargs=3, metavar="PORT")
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
+    parser.add_argument("--access-log", action="store_true")
+    options = parser.parse_args()
+    port, legacy, domain = options.ports
+    context = None
+    if options.tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*options.tls)
+    log = None
+    if options.access_log:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        log = logging.getLogger("aiohttp.access")
     app = web.Application(client_max_size=1 << 30)
     app[PORTS] = {"legacy": legacy, "domain": domain}
     app.cleanup_ctx.append(_session)
     app.router.add_route("*", "/{path:.*}", _forward)
-    web.run_app(app, host="127.0.0.1", port=port, backlog=4096, access_log=None, print=None, loop=uvloop.new_event_loop())
+    loop = uvloop.new_event_loop()
+    web.run_app(app, host="127.0.0.1", port=port, backlog=4096, access_log=log, print=None, loop=loop, ssl_context=context)
 
 
 if __name__ == "__main__":
