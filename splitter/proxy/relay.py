@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Final
 from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source, cut_short, no_answer, overload
 from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
-from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
+from splitter.http1.forwarding import render_request
+from splitter.http1.request import CHUNKED, NO_BODY, RequestHead
 from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.http1.trace import new_traceparent
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
 from splitter.proxy.held import HeldBody
@@ -77,6 +79,7 @@ class Exchange:
         "response_bytes",
         "started_s",
         "status",
+        "traceparent",
         "waiting",
     )
 
@@ -96,17 +99,25 @@ class Exchange:
         self.status = 0
         self.error = ""
         self._rescued = ""
+        self.traceparent = b""
         self.waiting = False
 
     @property
     def peer(self) -> str:
         return self._downstream.peer
 
+    @property
+    def trace_id(self) -> bytes:
+        """32 hexadecimal digits, empty without a trace."""
+        return self.traceparent[3:35] or self.head.shape.trace_id
+
     # --- decide, acquire, send ---
 
     def start(self) -> None:
         head, plane = self.head, self._plane
-        self.request_id = request_id_of(head) or plane.new_request_id()
+        self.request_id = head.shape.request_id or plane.new_request_id()
+        if plane.makes_trace and not head.shape.trace_id:
+            self.traceparent = new_traceparent(plane.random_bits)
         self._target = without_force(head.target) if FORCE_PARAMETER in head.query else head.target
         self._decide()
         if self.decision.force_ignored:
@@ -155,8 +166,7 @@ class Exchange:
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
         upstream.bind(self, head.method)
-        authority = upstream.authority
-        data = render_request(head, self._target, downstream.forwarded, self.request_id, authority)
+        data = render_request(head, self._target, downstream.client, self.request_id, upstream.authority, self.traceparent)
         held = self._held
         if held is not None:
             data += held.joined()
