@@ -31,6 +31,8 @@ _HIGH_WATER_BYTES: Final = 256 * 1024
 _LOW_WATER_BYTES: Final = 64 * 1024
 _PIPELINE_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 5.0
+_STALLED_S: Final = 60.0
+"""As long as a backend may be silent in mid-response, a client may be in taking the last one."""
 # RFC 9112 section 2.2: empty lines before a request line are to be skipped.
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 _CR: Final = 0x0D
@@ -258,14 +260,14 @@ class Downstream(asyncio.Protocol):
         else:
             self.write_eof()
         self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._plane.wheel.set(self, _LINGER_S)
+        self._plane.wheel.set(self, _STALLED_S if self._unsent_bytes else _LINGER_S)
 
     def _check_progress(self) -> None:
         """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
         unsent_bytes = self.transport.get_write_buffer_size()
-        if 0 < unsent_bytes < self._unsent_bytes:
+        if unsent_bytes < self._unsent_bytes:
             self._unsent_bytes = unsent_bytes
-            self._plane.wheel.set(self, _LINGER_S)
+            self._plane.wheel.set(self, _STALLED_S if unsent_bytes else _LINGER_S)
         else:
             self.transport.abort()
 

@@ -268,6 +268,36 @@ async def test_body_limit() -> None:
     assert rig.upstreams[-1].aborted
 
 
+async def test_a_client_may_take_its_time_with_the_last_response() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(1_000_000, b"x"))
+    await rig.settle()
+    client.unsent_bytes = 200_000
+    send(rig.backend, b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+    rig.pass_time(50)
+    assert not client.closing
+    client.unsent_bytes = 100_000
+    rig.pass_time(50)
+    assert not client.closing, "it has taken some of it"
+    rig.pass_time(71)
+    assert client.aborted, "for a minute it took nothing"
+
+
+async def test_a_client_that_has_all_of_the_last_response_is_heard_out_for_a_moment() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(1_000_000, b"x"))
+    await rig.settle()
+    client.unsent_bytes = 100_000
+    send(rig.backend, b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+    client.unsent_bytes = 0
+    rig.pass_time(61)
+    assert not client.closing
+    rig.pass_time(6)
+    assert client.closing
+
+
 # --- limits of heads ------------------------------------------------------------------------------------------------
 
 
