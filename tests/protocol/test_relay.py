@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
@@ -654,6 +655,61 @@ async def test_a_trusted_proxys_fields_are_continued() -> None:
     await rig.settle()
     assert b"X-Forwarded-For: 198.51.100.7, 192.0.2.1\r\n" in rig.backend.written
     assert b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: www\r\n" in rig.backend.written
+
+
+async def test_a_trace_that_begins_here_is_one_trace_over_retries_and_in_the_log() -> None:
+    rig = Rig(forward=ForwardPolicy(make_trace=True))
+    numbers = iter(range(1, 100))
+    rig.plane.random_bits = lambda _bits: next(numbers)
+    client = rig.client()
+    await exchange(rig, client)
+    rig.backend.take()
+    send(client, GET)
+    first = rig.backend.take()
+    rig.backend.lose(ConnectionResetError())
+    await rig.settle()
+    again = bytes(rig.upstreams[1].written)
+    assert again == first
+    assert b"traceparent: 00-%032x-%016x-01\r\n" % (3, 4) in again
+    served = client.protocol._exchange  # type: ignore[attr-defined]
+    assert served.trace_id == b"%032x" % 3
+
+
+async def test_a_valid_trace_is_known_also_where_none_is_made() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-%b-%b-00\r\n\r\n" % (b"a" * 32, b"b" * 16))
+    assert client.protocol._exchange.trace_id == b"a" * 32  # type: ignore[attr-defined]
+    await rig.settle()
+    send(rig.backend, OK)
+    send(client, b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-%b-%b-00\r\n\r\n" % (b"0" * 32, b"b" * 16))
+    assert client.protocol._exchange.trace_id == b""  # type: ignore[attr-defined]
+
+
+async def test_options_for_the_splitter_itself_is_counted_and_the_next_request_is_served() -> None:
+    rig = Rig()
+    client = rig.client()
+    own = b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"
+    send(client, own + own + GET)
+    assert client.take().count(b"Allow: ") == 2
+    await rig.settle()
+    send(rig.backend, OK)
+    assert client.take().endswith(b"ok")
+    assert rig.counts() == {("internal", 200): 2, ("legacy", 200): 1}
+    rig.pass_time(80)
+    assert client.closing, "it is idle as any other"
+
+
+async def test_options_for_the_splitter_itself_with_a_body_ends_the_connection() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nContent-Length: 100\r\n\r\nabc")
+    assert client.eof_sent
+    send(client, b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n")
+    await rig.settle()
+    assert not rig.upstreams
+    rig.pass_time(6)
+    assert client.closing
 
 
 async def test_a_unix_client_has_no_address() -> None:

@@ -12,7 +12,8 @@ from tests.wire.test_requests import PLAIN_REPLY, reply
 @pytest.mark.parametrize("order", [1, -1], ids=["there", "back"])
 async def test_cases_do_not_depend_on_each_other(order: int) -> None:
     rig = Rig()
-    cases = load("requests/valid") + load("requests/invalid")
+    valid = [case for case in load("requests/valid") if "listen" not in case.fields]
+    cases = valid + load("requests/invalid")
     for _ in range(2):
         for case in cases[::order]:
             for upstream in rig.upstreams:
@@ -20,6 +21,10 @@ async def test_cases_do_not_depend_on_each_other(order: int) -> None:
             client = rig.client()
             send(client, case.wire("send"))
             await rig.settle()
+            if "answer" in case.fields:
+                assert reply(client)[0] == 200, case.name
+                client.close()
+                continue
             if "status" in case.fields:
                 assert reply(client)[0] == case.fields["status"], case.name
                 continue
