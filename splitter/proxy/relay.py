@@ -21,7 +21,7 @@ from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
 from splitter.http1.forwarding import render_request
 from splitter.http1.request import CHUNKED, NO_BODY, RequestHead
-from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.http1.response import CONTINUE, ResponseHead, render_interim, render_response
 from splitter.http1.trace import new_traceparent
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
@@ -61,6 +61,7 @@ class Exchange:
     __slots__ = (
         "_answer",
         "_chunk_out",
+        "_continued",
         "_downstream",
         "_held",
         "_keep_alive",
@@ -95,6 +96,7 @@ class Exchange:
         self._held: HeldBody | None = None if self._request_done else HeldBody()
         self._keep_alive = False
         self._chunk_out = False
+        self._continued = False
         self.response_bytes = 0
         self.status = 0
         self.error = ""
@@ -176,7 +178,7 @@ class Exchange:
         if self._request_done:
             plane.wheel.set(downstream, timeouts.response_s)
         else:
-            plane.wheel.set(downstream, timeouts.idle_s)
+            plane.wheel.set(downstream, timeouts.response_s if self._awaits_leave() else timeouts.idle_s)
             downstream.gate.release(Hold.NOT_SENT)
 
     def on_request_data(self, data: bytes) -> None:
@@ -256,6 +258,9 @@ class Exchange:
 
     def on_interim(self, head: ResponseHead) -> None:
         """100, 102, 103 and the like are for the client; one of HTTP/1.0 doesn't know them (RFC 9110 section 15.2)."""
+        if head.status == CONTINUE and self._awaits_leave():
+            self._downstream.set_deadline(self._timeouts.idle_s)
+            self._continued = True
         if self.head.minor == 1:
             self._downstream.write(render_interim(head, b""))
 
@@ -340,7 +345,7 @@ class Exchange:
             self._let_go()
             self._record()
             self._downstream.abort()
-        elif not self._request_done and not self._downstream.gate.reasons:
+        elif not self._request_done and not self._downstream.gate.reasons and not self._awaits_leave():
             self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
         else:
             after_s = self._timeouts.response_s if self._answer is _NONE else self._timeouts.idle_s
@@ -392,6 +397,12 @@ class Exchange:
         self._router = plane.router
         self._acquire()
         return True
+
+    def _awaits_leave(self) -> bool:
+        """Whether the client waits to be told to go on, and so the backend is the one to act (RFC 9110 section 10.1.1)."""
+        if self._continued or self._held is None or not self.head.shape.expects_continue:
+            return False
+        return self._held.whole and not self._held.size_bytes
 
     def _can_repeat(self) -> bool:
         return self._held is None or self._held.whole

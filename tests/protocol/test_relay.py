@@ -558,6 +558,69 @@ async def test_expect_continue_end_to_end() -> None:
     assert client.take().endswith(b"ok")
 
 
+async def test_a_client_that_waits_for_leave_is_not_to_blame_for_the_backends_silence() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    rig.pass_time(31)
+    assert code(client) == (504, "timeout")
+    assert rig.plane.stats.failures == {("legacy", "timeout"): 1}
+
+
+async def test_a_client_that_was_given_leave_must_use_it() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    rig.pass_time(20)
+    send(rig.backend, b"HTTP/1.1 100 Continue\r\n\r\n")
+    client.take()
+    rig.pass_time(59)
+    assert not client.written
+    rig.pass_time(2)
+    assert code(client) == (408, "request_timeout")
+
+
+async def test_a_client_that_does_not_wait_for_leave_is_timed_as_any_other() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    rig.pass_time(1)
+    send(client, b"ab")
+    rig.pass_time(59)
+    assert not client.written
+    rig.pass_time(2)
+    assert code(client) == (408, "request_timeout")
+
+
+async def test_an_expectation_refused_by_the_backend_ends_the_connection() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+    answer = client.take()
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+    assert b"Connection: close\r\n" in answer, "what comes next may be the body or another request"
+    assert client.eof_sent
+    assert rig.backend.closing
+
+
+async def test_a_head_that_never_ends_is_a_bad_response() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, GET)
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nX: ")
+    for _ in range(70):
+        if not rig.backend.closing:
+            send(rig.backend, b"a" * 1024)
+    assert code(client) == (502, "protocol")
+    assert rig.backend.aborted
+
+
 UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
 

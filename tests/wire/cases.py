@@ -10,6 +10,7 @@ Owns: reading the files. Adding a case is adding a file:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -22,6 +23,7 @@ from splitter.http1.forwarding import ForwardPolicy
 from tests.protocol.rig import Rig
 
 FOLDER = Path(__file__).parent
+_CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,19 @@ def rig_for(case: Case) -> Rig:
         trusted_proxies=(ip_network("192.0.2.1"),) if listen.get("trusted_proxies") else (),
         forward=ForwardPolicy(Style(listen.get("forwarded", "x")), make_trace=listen.get("traceparent") == "make"),
     )
+
+
+def joined_chunks(data: bytes) -> bytes:
+    """The message with its chunks as one: how a body is cut into chunks depends on how it arrived."""
+    coding = data.find(b"Transfer-Encoding: chunked\r\n")
+    if coding < 0:
+        return data
+    start = data.find(b"\r\n\r\n", coding) + 4
+    payload, position = b"", start
+    while (found := _CHUNK.match(data, position)) and (size := int(found[1], 16)):
+        payload += data[found.end() : found.end() + size]
+        position = found.end() + size + 2
+    return data[:start] + b"[%b]" % payload + data[position:]
 
 
 def load(folder: str) -> list[Case]:
