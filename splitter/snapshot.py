@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_network
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from splitter.config import KeySource
+from splitter.config.addresses import Senders
 from splitter.config.traffic import Key
+from splitter.hops import Style
 from splitter.routing import Force, Rule, Table
 from splitter.stats import Stats
+
+_SENDERS: Final = Senders()
 
 Wire = dict[str, Any]
 """What JSON can hold: text, numbers, true and false, null, lists and mappings of these."""
@@ -54,7 +57,8 @@ def _table_to_wire(table: Table) -> Wire:
         "seed": table.seed,
         "force": table.force.value,
         "token": table.token.decode("latin-1"),
-        "trusted_proxies": [str(network) for network in table.trusted_proxies],
+        "trusted_proxies": [str(sender) for sender in table.trusted_proxies],
+        "forwarded": table.forwarded.value,
     }
 
 
@@ -67,7 +71,8 @@ def _table_from_wire(wire: Wire) -> Table:
         seed=wire["seed"],
         force=Force(wire["force"]),
         token=wire["token"].encode("latin-1"),
-        trusted_proxies=tuple(ip_network(network) for network in wire["trusted_proxies"]),
+        trusted_proxies=tuple(_SENDERS.read(sender) for sender in wire["trusted_proxies"]),
+        forwarded=Style(wire["forwarded"]),
     )
 
 

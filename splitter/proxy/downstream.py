@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Final, cast
 
 from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
-from splitter.http1.request import CHUNKED, RequestHead
+from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
 from splitter.proxy.flow import Hold, ReadGate
 from splitter.proxy.relay import Exchange
 from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from splitter.http1.request import Forwarded
+    from splitter.http1.forwarding import Client
     from splitter.proxy.plane import DataPlane
 
 _HIGH_WATER_BYTES: Final = 256 * 1024
 _LOW_WATER_BYTES: Final = 64 * 1024
 _PIPELINE_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 5.0
+_STALLED_S: Final = 60.0
+"""As long as a backend may be silent in mid-response, a client may be in taking the last one."""
 # RFC 9112 section 2.2: empty lines before a request line are to be skipped.
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 _CR: Final = 0x0D
@@ -65,27 +67,30 @@ class Downstream(asyncio.Protocol):
         "_exchange",
         "_head_begun",
         "_left_bytes",
+        "_peer",
         "_phase",
         "_plane",
+        "_proto",
         "_pumping",
         "_tunnel",
         "_unsent_bytes",
         "_writable",
+        "client",
         "deadline_s",
-        "forwarded",
         "gate",
-        "peer",
         "slot",
         "transport",
     )
 
     transport: asyncio.Transport
     gate: ReadGate
-    forwarded: Forwarded
-    peer: str
+    client: Client
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, peer: str | None = None, proto: bytes = b"http") -> None:
+        """`peer`: the client's address where the connection is not its own; `proto`: http, or https."""
         self._plane = plane
+        self._peer = peer
+        self._proto = proto
         self._phase = _HEAD
         self._buffer = b""
         self._exchange: Exchange | None = None
@@ -106,9 +111,11 @@ class Downstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         self.gate = ReadGate(self.transport)
-        name = transport.get_extra_info("peername")
-        self.peer = name[0] if isinstance(name, tuple) else ""
-        self.forwarded = self._plane.forwarded_for(self.peer)
+        peer = self._peer
+        if peer is None:
+            name = transport.get_extra_info("peername")
+            peer = name[0] if isinstance(name, tuple) else ""
+        self.client = self._plane.client_at(peer, self._proto)
         self._plane.on_connected(self)
         self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
 
@@ -176,6 +183,11 @@ class Downstream(asyncio.Protocol):
             self._check_progress()
 
     # --- for the exchange ---
+
+    @property
+    def peer(self) -> str:
+        """The client's address, empty on a unix socket."""
+        return self.client.address
 
     @property
     def writable(self) -> bool:
@@ -248,14 +260,14 @@ class Downstream(asyncio.Protocol):
         else:
             self.write_eof()
         self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._plane.wheel.set(self, _LINGER_S)
+        self._plane.wheel.set(self, _STALLED_S if self._unsent_bytes else _LINGER_S)
 
     def _check_progress(self) -> None:
         """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
         unsent_bytes = self.transport.get_write_buffer_size()
-        if 0 < unsent_bytes < self._unsent_bytes:
+        if unsent_bytes < self._unsent_bytes:
             self._unsent_bytes = unsent_bytes
-            self._plane.wheel.set(self, _LINGER_S)
+            self._plane.wheel.set(self, _STALLED_S if unsent_bytes else _LINGER_S)
         else:
             self.transport.abort()
 
@@ -295,6 +307,8 @@ class Downstream(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(error)
             return False
+        except OwnAnswer as answer:
+            return self._answer(answer.head, rest)
         self._buffer = b""
         self._head_begun = False
         exchange = self._exchange = Exchange(self._plane, self, head)
@@ -307,6 +321,18 @@ class Downstream(asyncio.Protocol):
                 self.gate.hold(Hold.PIPELINED)
             exchange.start()
         return True
+
+    def _answer(self, head: RequestHead, rest: bytes) -> bool:
+        """Tell what the splitter can do. With a body behind it the connection ends: nobody wants to read that."""
+        keep_alive = head.shape.keep_alive and not head.shape.body and not self._plane.draining
+        self._buffer, self._head_begun = rest, False
+        self.write(self._plane.own_options(head, close=not keep_alive))
+        if keep_alive:
+            self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
+            return True
+        self._phase = _BODY if head.shape.body else _WAIT
+        self._linger()
+        return False
 
     def _check_partial(self, data: bytes, end: int) -> None:
         """Refuse early what can't become a good head any more, rather than wait for the rest of it."""
@@ -372,5 +398,5 @@ class Downstream(asyncio.Protocol):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer a request that never became one, and close: where the next would begin is not certain."""
-        self._plane.on_refused(self, error)
+        self.write(self._plane.refusal(self.peer, error))
         self._linger()

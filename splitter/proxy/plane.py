@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from time import perf_counter
 from typing import Final, Protocol
 
+from splitter.certificates import Certificates
+from splitter.config import Sender
 from splitter.errors import BadRequest, ExchangeError
 from splitter.fallback import Budget, FallbackPolicy
-from splitter.http1.reply import render_error
-from splitter.http1.request import Forwarded, HeadLimits, RequestHeadReader
-from splitter.keys import Network, is_trusted, parse_address
+from splitter.hops import Trust, parse_address
+from splitter.http1.forwarding import Client, ForwardPolicy
+from splitter.http1.reply import render_error, render_options
+from splitter.http1.request import HeadLimits, RequestHead, RequestHeadReader
+from splitter.listening import BACKLOG
 from splitter.outlier import Breaker
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
-from splitter.proxy.downstream import Downstream
+from splitter.proxy.front import make_accept
 from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, Shared, dial
 from splitter.proxy.relay import Exchange
 from splitter.routing import Backend, Reason, Router
@@ -81,7 +86,20 @@ class PlaneSettings:
     limits: ConnectionLimits
     replay_bytes: int
     fallback: FallbackPolicy
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Sender, ...] = ()
+    proxy_protocol: tuple[Sender, ...] = ()
+    forward: ForwardPolicy = field(default_factory=ForwardPolicy)
+    certificates: Certificates | None = None
+
+
+class Connection(Protocol):
+    """One client's, in whatever stage."""
+
+    def busy(self) -> bool:
+        """Whether something would be lost by closing now."""
+
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class AccessLog(Protocol):
@@ -129,7 +147,11 @@ class DataPlane:
         self.draining = False
         self.wheel = Wheel(clock)
         self.marks = {(backend, reason): _mark(backend, reason) for backend in Backend for reason in Reason}
-        self.head_reader = RequestHeadReader(settings.head_limits)
+        self.head_reader = RequestHeadReader(settings.head_limits, rewrite_all=not settings.forward.is_plain)
+        self.makes_trace = settings.forward.make_trace
+        self.random_bits = random_bits
+        self._trust = Trust(settings.trusted_proxies)
+        self.accept = make_accept(self, settings.certificates, Trust(settings.proxy_protocol))
         self.fallback = settings.fallback
         self.budget = Budget()
         self._budgeted = 0
@@ -141,7 +163,7 @@ class DataPlane:
         }
         self._tasks = tasks
         self._access_log = access_log
-        self._connections: set[Downstream] = set()
+        self._connections: set[Connection] = set()
         self._tunnels = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -172,17 +194,13 @@ class DataPlane:
                     found.upstream[state] = found.upstream.get(state, 0) + count
         return found
 
-    async def serve_tcp(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address bound, which tells the port when 0 was asked for. Raises OSError."""
+    async def serve(self, listening: socket.socket) -> None:
+        """Accept on a socket that somebody listens on (`listening`). Raises OSError."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Downstream(self), host, port, backlog=1024)
-        self._started(server)
-        name = server.sockets[0].getsockname()
-        return name[0], name[1]
-
-    async def serve_unix(self, path: str) -> None:
-        loop = asyncio.get_running_loop()
-        self._started(await loop.create_unix_server(lambda: Downstream(self), path, backlog=1024))
+        if listening.family == socket.AF_UNIX:
+            self._started(await loop.create_unix_server(self.accept, sock=listening, backlog=BACKLOG))
+        else:
+            self._started(await loop.create_server(self.accept, sock=listening, backlog=BACKLOG))
 
     def _started(self, server: asyncio.Server) -> None:
         if not self._servers:
@@ -224,24 +242,24 @@ class DataPlane:
 
     # --- for connections and exchanges ---
 
-    def forwarded_for(self, peer: str) -> Forwarded:
+    def client_at(self, peer: str, proto: bytes) -> Client:
+        """What is known of a client by its address, empty on a unix socket."""
         address = parse_address(peer) if peer else None
-        if address is None:
-            return Forwarded(b"", b"http", trusted=False)
-        trusted = is_trusted(address, self.settings.trusted_proxies)
-        return Forwarded(str(address).encode(), b"http", trusted=trusted)
+        text = "" if address is None else str(address)
+        trusted = (address is not None or not peer) and address in self._trust
+        return Client(text, proto, self.settings.forward, trusted=trusted)
 
     def new_request_id(self) -> bytes:
         """32 hexadecimal digits no other request has."""
         self._id_count = (self._id_count + 1) & 0xFFFF_FFFF_FFFF_FFFF
         return b"%b%016x" % (self._id_prefix, self._id_count)
 
-    def on_connected(self, downstream: Downstream) -> None:
-        self._connections.add(downstream)
+    def on_connected(self, connection: Connection) -> None:
+        self._connections.add(connection)
         self._empty.clear()
 
-    def on_disconnected(self, downstream: Downstream) -> None:
-        self._connections.discard(downstream)
+    def on_disconnected(self, connection: Connection) -> None:
+        self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
 
@@ -269,9 +287,11 @@ class DataPlane:
             head_only=exchange.head.method == b"HEAD",
         )
 
-    def on_refused(self, downstream: Downstream, error: BadRequest) -> None:
-        """A head no backend may see."""
-        reply = render_error(
+    def refusal(self, peer: str, error: BadRequest) -> bytes:
+        """Count and log a head no backend may see; what to answer, and then the connection is to be closed."""
+        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+        self.on_unusable(peer, error)
+        return render_error(
             error.status,
             error.kind,
             error.message,
@@ -280,10 +300,16 @@ class DataPlane:
             date=formatdate(usegmt=True),
             close=True,
         )
-        downstream.write(reply)
-        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+
+    def on_unusable(self, peer: str, error: BadRequest) -> None:
+        """A connection from which no request could be read: nothing to count, nobody to answer."""
         if self._access_log is not None:
-            self._access_log.refused(downstream.peer, error)
+            self._access_log.refused(peer, error)
+
+    def own_options(self, head: RequestHead, *, close: bool) -> bytes:
+        """The splitter's own answer to OPTIONS, counted."""
+        self.stats.record(Backend.INTERNAL, Reason.OWN, "internal", head.method, 200, 0.0)
+        return render_options(date=formatdate(usegmt=True), close=close, client_minor=head.minor)
 
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""

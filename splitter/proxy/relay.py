@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Final
 from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source, cut_short, no_answer, overload
 from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
-from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
-from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.http1.forwarding import render_request
+from splitter.http1.request import CHUNKED, NO_BODY, RequestHead
+from splitter.http1.response import CONTINUE, ResponseHead, render_interim, render_response
+from splitter.http1.trace import new_traceparent
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
 from splitter.proxy.held import HeldBody
@@ -59,6 +61,7 @@ class Exchange:
     __slots__ = (
         "_answer",
         "_chunk_out",
+        "_continued",
         "_downstream",
         "_held",
         "_keep_alive",
@@ -77,6 +80,7 @@ class Exchange:
         "response_bytes",
         "started_s",
         "status",
+        "traceparent",
         "waiting",
     )
 
@@ -92,21 +96,30 @@ class Exchange:
         self._held: HeldBody | None = None if self._request_done else HeldBody()
         self._keep_alive = False
         self._chunk_out = False
+        self._continued = False
         self.response_bytes = 0
         self.status = 0
         self.error = ""
         self._rescued = ""
+        self.traceparent = b""
         self.waiting = False
 
     @property
     def peer(self) -> str:
         return self._downstream.peer
 
+    @property
+    def trace_id(self) -> bytes:
+        """32 hexadecimal digits, empty without a trace."""
+        return self.traceparent[3:35] or self.head.shape.trace_id
+
     # --- decide, acquire, send ---
 
     def start(self) -> None:
         head, plane = self.head, self._plane
-        self.request_id = request_id_of(head) or plane.new_request_id()
+        self.request_id = head.shape.request_id or plane.new_request_id()
+        if plane.makes_trace and not head.shape.trace_id:
+            self.traceparent = new_traceparent(plane.random_bits)
         self._target = without_force(head.target) if FORCE_PARAMETER in head.query else head.target
         self._decide()
         if self.decision.force_ignored:
@@ -155,8 +168,7 @@ class Exchange:
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
         upstream.bind(self, head.method)
-        authority = upstream.authority
-        data = render_request(head, self._target, downstream.forwarded, self.request_id, authority)
+        data = render_request(head, self._target, downstream.client, self.request_id, upstream.authority, self.traceparent)
         held = self._held
         if held is not None:
             data += held.joined()
@@ -166,7 +178,7 @@ class Exchange:
         if self._request_done:
             plane.wheel.set(downstream, timeouts.response_s)
         else:
-            plane.wheel.set(downstream, timeouts.idle_s)
+            plane.wheel.set(downstream, timeouts.response_s if self._awaits_leave() else timeouts.idle_s)
             downstream.gate.release(Hold.NOT_SENT)
 
     def on_request_data(self, data: bytes) -> None:
@@ -246,6 +258,9 @@ class Exchange:
 
     def on_interim(self, head: ResponseHead) -> None:
         """100, 102, 103 and the like are for the client; one of HTTP/1.0 doesn't know them (RFC 9110 section 15.2)."""
+        if head.status == CONTINUE and self._awaits_leave():
+            self._downstream.set_deadline(self._timeouts.idle_s)
+            self._continued = True
         if self.head.minor == 1:
             self._downstream.write(render_interim(head, b""))
 
@@ -330,7 +345,7 @@ class Exchange:
             self._let_go()
             self._record()
             self._downstream.abort()
-        elif not self._request_done and not self._downstream.gate.reasons:
+        elif not self._request_done and not self._downstream.gate.reasons and not self._awaits_leave():
             self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
         else:
             after_s = self._timeouts.response_s if self._answer is _NONE else self._timeouts.idle_s
@@ -382,6 +397,12 @@ class Exchange:
         self._router = plane.router
         self._acquire()
         return True
+
+    def _awaits_leave(self) -> bool:
+        """Whether the client waits to be told to go on, and so the backend is the one to act (RFC 9110 section 10.1.1)."""
+        if self._continued or self._held is None or not self.head.shape.expects_continue:
+            return False
+        return self._held.whole and not self._held.size_bytes
 
     def _can_repeat(self) -> bool:
         return self._held is None or self._held.whole
