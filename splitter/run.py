@@ -35,8 +35,9 @@ from splitter.control.reload import follow
 from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
-from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
-from splitter.proxy.pool import Endpoint, PoolLimits
+from splitter.proxy.dial import Endpoint
+from splitter.proxy.plane import DataPlane
+from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
 from splitter.tasks import Tasks
@@ -46,8 +47,6 @@ Address = TcpAddress | UnixAddress
 _INTERNAL: Final = PoolLimits(
     connect_timeout_s=2.0, idle_s=60.0, max_connections=16, max_waiting=256, header_bytes=64 * 1024, headers=200
 )
-_TUNNEL_S: Final = 3600.0
-"""Silence in a tunnel: cameras' viewers sit and watch, a minute is nothing."""
 _MALLOPT: Final = ((-3, 4 << 20), (-1, 16 << 20), (-2, 1 << 20))
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h."""
 
@@ -59,7 +58,7 @@ class CannotStartError(Exception):
 def _backend(config: BackendConfig, head: HeadLimits) -> BackendSettings:
     return BackendSettings(
         endpoints=tuple(Endpoint(url.host, url.port) for url in config.urls),
-        timeouts=Timeouts(config.response_timeout_s, config.idle_timeout_s, max(_TUNNEL_S, config.idle_timeout_s)),
+        timeouts=Timeouts(config.response_timeout_s, config.idle_timeout_s, config.tunnel_idle_timeout_s),
         pool=PoolLimits(
             connect_timeout_s=config.connect_timeout_s,
             idle_s=config.idle_timeout_s,
@@ -86,12 +85,13 @@ def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
             Backend.INTERNAL: internal,
         },
         head_limits=head,
-        limits=ConnectionLimits(limits.header_timeout_s, limits.keepalive_timeout_s),
+        limits=ConnectionLimits(limits.header_timeout_s, limits.keepalive_timeout_s, limits.max_connections),
         replay_bytes=config.fallback.max_body_bytes,
         fallback=FallbackPolicy(
             frozenset(config.fallback.on),
             frozenset(method.encode() for method in config.fallback.methods),
             config.fallback.budget,
+            config.fallback.idempotency_key,
         ),
         trusted_proxies=tuple(config.listen.trusted_proxies),
     )
@@ -101,6 +101,7 @@ def _probes(config: Config) -> tuple[ProbeSettings, ...]:
     return tuple(
         ProbeSettings(
             backend=name.value,
+            endpoint=str(url),
             url=f"{url.scheme}://{Endpoint(url.host, url.port).authority.decode()}{backend.health.path}",
             interval_s=backend.health.interval_s,
             timeout_s=backend.health.timeout_s,
@@ -121,9 +122,9 @@ def _cannot_listen(address: Address, error: OSError, variable: str) -> CannotSta
 async def _listen(plane: DataPlane, address: Address) -> str:
     try:
         if isinstance(address, UnixAddress):
-            await plane.serve_unix(address.path)
+            plane.serve_unix(address.path)
             return str(address)
-        return str(TcpAddress(*await plane.serve_tcp(address.host, address.port)))
+        return str(TcpAddress(*plane.serve_tcp(address.host, address.port)))
     except OSError as error:
         raise _cannot_listen(address, error, "SPLITTER_LISTEN") from None
 

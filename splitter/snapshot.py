@@ -15,10 +15,16 @@ from splitter.stats import Stats
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the control plane may change while traffic runs."""
+    """Everything the control plane may change while traffic runs.
+
+    `down`: (backend, URL) of the endpoints that probes found down; they get nothing while another of the same backend is
+    up. `tunnel_grace_s`: while `table.rolled_back`, how long what still runs on domain may go on; None: until it ends.
+    """
 
     table: Table
     domain_ejected: bool = False
+    down: frozenset[tuple[str, str]] = frozenset()
+    tunnel_grace_s: float | None = None
 
 
 @dataclass(slots=True)

@@ -198,8 +198,17 @@ class BackendConfig(Section):
         alias="idle_timeout",
         description="Silence in the middle of a response, and how long a connection without work is kept.",
     )
+    tunnel_idle_timeout_s: Annotated[float, Duration(0.1, 604_800)] = Field(
+        default=3600.0,
+        alias="tunnel_idle_timeout",
+        description="Silence in a WebSocket or another tunnel, from both sides, after which it is closed.",
+    )
     max_connections: Annotated[int, Count(1, 100_000)] = Field(
-        default=256, description="Connections to this backend at once, per worker; further requests wait for one."
+        default=256,
+        description=(
+            "Connections to each of its endpoints at once, per worker. Four times as many requests may wait for one; more "
+            "are answered with 503."
+        ),
     )
     health: Health = Field(default=Health(), description="Active probes.")
     eject: Eject = Field(default=Eject(), description="Passive ejection.")
@@ -248,6 +257,13 @@ class Limits(Section):
     )
     keepalive_timeout_s: Annotated[float, Duration(0.1, 86_400)] = Field(
         default=75.0, alias="keepalive_timeout", description="How long a client's idle connection is kept open."
+    )
+    max_connections: Annotated[int, Count(1, 1_000_000)] = Field(
+        default=10_000,
+        description=(
+            "Clients' connections at once, per worker. When they are all taken, those that nobody uses are closed and new "
+            "clients wait. Fewer if the process may not open so many files (`ulimit -n`)."
+        ),
     )
     drain_timeout_s: Annotated[float, Duration(0, 86_400)] = Field(
         default=30.0,

@@ -26,6 +26,7 @@ from splitter.proxy.tunnel import Tunnel
 if TYPE_CHECKING:
     from splitter.http1.request import Forwarded
     from splitter.proxy.plane import DataPlane
+    from splitter.routing import Backend
 
 _HIGH_WATER_BYTES: Final = 256 * 1024
 _LOW_WATER_BYTES: Final = 64 * 1024
@@ -68,6 +69,7 @@ class Downstream(asyncio.Protocol):
         "_phase",
         "_plane",
         "_pumping",
+        "_served",
         "_tunnel",
         "_unsent_bytes",
         "_writable",
@@ -95,6 +97,7 @@ class Downstream(asyncio.Protocol):
         self._body_bytes = 0
         self._chunks: ChunkedReader | None = None
         self._pumping = False
+        self._served = False
         self._unsent_bytes = 0
         self._writable = True
         self.deadline_s = inf
@@ -109,8 +112,8 @@ class Downstream(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         self.peer = name[0] if isinstance(name, tuple) else ""
         self.forwarded = self._plane.forwarded_for(self.peer)
-        self._plane.on_connected(self)
-        self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
+        self._plane.front.add(self)
+        self._plane.wheel.set(self, self._plane.first_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         self._plane.stats.downstream_read_bytes += len(data)
@@ -139,7 +142,7 @@ class Downstream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = _CLOSED
         self._plane.wheel.forget(self)
-        self._plane.on_disconnected(self)
+        self._plane.front.remove(self)
         served = self._tunnel or self._exchange
         self._exchange = self._tunnel = None
         if served is not None:
@@ -147,6 +150,7 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
+        self._unsent_bytes = self.transport.get_write_buffer_size()
         served = self._tunnel or self._exchange
         if served is not None:
             served.on_downstream_full()
@@ -164,7 +168,7 @@ class Downstream(asyncio.Protocol):
         phase = self._phase
         if phase is _HEAD:
             if not self._buffer:
-                self.transport.close()
+                self._close_when_taken()
             elif self._writable:
                 error = BadRequest("the request head took too long", status=408, kind="request_timeout")
                 self._refuse(error)
@@ -173,7 +177,7 @@ class Downstream(asyncio.Protocol):
         elif served := self._tunnel or self._exchange:
             served.on_timeout()
         else:
-            self._check_progress()
+            self._close_when_taken()
 
     # --- for the exchange ---
 
@@ -181,9 +185,27 @@ class Downstream(asyncio.Protocol):
     def writable(self) -> bool:
         return self._writable
 
+    def progressing(self) -> bool:
+        """Whether the client has taken some of what waits for it since this was last asked."""
+        before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+        return 0 < self._unsent_bytes < before
+
     def busy(self) -> bool:
         """Whether something would be lost by closing now."""
         return self._phase is not _HEAD or bool(self._buffer)
+
+    def idle_s(self, now_s: float) -> float:
+        """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
+        if self.busy() or self.transport.get_write_buffer_size():
+            return 0.0
+        timeout_s = self._plane.keepalive_timeout_s if self._served else self._plane.first_timeout_s
+        return max(0.0, now_s + timeout_s - self.deadline_s)
+
+    def leave(self, backend: Backend) -> None:
+        """End what streams from this backend."""
+        served = self._tunnel or self._exchange
+        if served is not None and served.backend is backend:
+            served.cut()
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():
@@ -206,9 +228,10 @@ class Downstream(asyncio.Protocol):
             self._linger()
             return
         self._phase = _HEAD
+        self._served = True
         if self.gate.reasons:
             self.gate.release(Hold.ANY)
-        self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
+        self._plane.wheel.set(self, self._plane.keepalive_timeout_s)
         if self._buffer and not self._pumping:
             self._pump()
 
@@ -243,21 +266,33 @@ class Downstream(asyncio.Protocol):
         all_read = self._phase is _WAIT and not self._buffer
         self._phase = _LINGER
         self._buffer = b""
+        self._watch_the_end()
         if all_read:
             self.close()
         else:
             self.write_eof()
+
+    def end_tunnel(self) -> None:
+        """Close once what was written is on its way, or the client takes no more of it."""
+        if self._phase is _CLOSED:
+            return
+        self._tunnel = None
+        self._phase = _LINGER
+        self._watch_the_end()
+        self.close()
+
+    def _watch_the_end(self) -> None:
         self._unsent_bytes = self.transport.get_write_buffer_size()
         self._plane.wheel.set(self, _LINGER_S)
 
-    def _check_progress(self) -> None:
+    def _close_when_taken(self) -> None:
         """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if 0 < unsent_bytes < self._unsent_bytes:
-            self._unsent_bytes = unsent_bytes
+        if self.progressing():
             self._plane.wheel.set(self, _LINGER_S)
-        else:
+        elif self._unsent_bytes or self._phase is _LINGER:
             self.transport.abort()
+        else:
+            self.transport.close()
 
     # --- reading ---
 

@@ -13,9 +13,10 @@ from typing import Any
 from splitter.config import KeySource
 from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
+from splitter.proxy.dial import Endpoint
 from splitter.proxy.downstream import Downstream
-from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
-from splitter.proxy.pool import Endpoint, PoolLimits
+from splitter.proxy.plane import DataPlane
+from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.proxy.upstream import Upstream
 from splitter.routing import DEFAULT_ROUTE, Backend, Rule, Table
 from splitter.snapshot import Snapshot
@@ -123,7 +124,7 @@ class Rig:
                     Backend.INTERNAL: backend(8090),
                 },
                 head_limits=limits or HeadLimits(64 * 1024, 16 * 1024, 200),
-                limits=ConnectionLimits(header_timeout_s=10, keepalive_timeout_s=75),
+                limits=ConnectionLimits(header_timeout_s=10, keepalive_timeout_s=75, max_connections=1000),
                 replay_bytes=replay_bytes,
                 fallback=fallback or NO_FALLBACK,
                 trusted_proxies=trusted_proxies,
@@ -171,9 +172,7 @@ class Rig:
         steps = max(1, round(seconds / 0.05))
         for _ in range(steps):
             self.now_s += seconds / steps
-            self.plane.wheel.tick()
-            for backend in self.plane.backends.values():
-                backend.pool.tick()
+            self.plane.tick()
 
     @property
     def backend(self) -> FakeTransport:

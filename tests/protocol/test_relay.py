@@ -649,15 +649,36 @@ async def test_own_paths_go_to_the_internal_backend_unmarked() -> None:
 
 async def test_drain_lets_requests_end_and_closes_idle_connections() -> None:
     rig = Rig()
-    idle, busy = rig.client(), rig.client()
+    idle, busy, last = rig.client(), rig.client(), rig.client()
+    for client in (idle, last):
+        await exchange(rig, client)
     send(busy, GET)
-    await rig.settle()
     draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
     await asyncio.sleep(0)
+    assert not idle.closing, "its next request may be on its way"
+    send(last, GET)
+    await rig.settle()
+    send(rig.upstreams[-1], OK)
+    assert b"Connection: close\r\n" in last.written
+    rig.pass_time(1.2)
     assert idle.closing
     assert not busy.closing
-    send(rig.backend, OK)
+    send(rig.upstreams[0], OK)
     assert b"Connection: close\r\n" in busy.written
+    assert await draining
+
+
+async def test_a_response_that_began_before_the_drain_does_not_hold_it_up() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, GET)
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
+    draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
+    await asyncio.sleep(0)
+    send(rig.backend, b"ok")
+    rig.pass_time(1.2)
+    assert client.closing, "it was told that it is kept, but not for how long"
     assert await draining
 
 
