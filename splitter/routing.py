@@ -19,8 +19,9 @@ from typing import Final
 
 from xxhash import xxh64_intdigest
 
-from splitter.config import KeySource
-from splitter.keys import Network, Params, Request, key_reader, query_value
+from splitter.config import KeySource, Sender
+from splitter.hops import Style, Trust
+from splitter.keys import Params, Request, key_reader, query_value
 
 BUCKETS: Final = 10_000
 """Buckets in all; a threshold counts in the same unit, so one bucket is 0.01 %."""
@@ -177,7 +178,8 @@ class Table:
     seed: int = 0
     force: Force = Force.OPEN
     token: bytes = b""
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Sender, ...] = ()
+    forwarded: Style = Style.X
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +196,11 @@ class _Compiled:
 
     __slots__ = ("name", "readers", "rule", "threshold")
 
-    def __init__(self, rule: Rule, trusted: tuple[Network, ...]) -> None:
+    def __init__(self, rule: Rule, trust: Trust, style: Style) -> None:
         self.rule = rule
         self.name = rule.name
         self.threshold = rule.threshold
-        self.readers = tuple(key_reader(source, trusted) for source in rule.sources)
+        self.readers = tuple(key_reader(source, trust, style) for source in rule.sources)
 
 
 # Aliases: Python 3.11 takes 40 ns to find a member through its class.
@@ -217,8 +219,9 @@ class Router:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._default = _Compiled(table.default, table.trusted_proxies)
-        self._routes = tuple(_Compiled(rule, table.trusted_proxies) for rule in table.routes)
+        trust = Trust(table.trusted_proxies)
+        self._default = _Compiled(table.default, trust, table.forwarded)
+        self._routes = tuple(_Compiled(rule, trust, table.forwarded) for rule in table.routes)
         self._seed = table.seed
         self._token = table.token
         # Rows 1 and 2 of the table: nothing below them can send a request to domain.

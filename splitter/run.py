@@ -27,13 +27,18 @@ import uvloop
 from aiohttp import web
 
 from splitter import __version__
-from splitter.config import BackendConfig, Config, TcpAddress, UnixAddress
+from splitter.certificates import CertificateError, Certificates
+from splitter.config import BackendConfig, Config, Listener, TcpAddress, UnixAddress
 from splitter.control.app import Audience, Life, State, make_app
+from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller, table_of
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import follow
 from splitter.fallback import FallbackPolicy
+from splitter.hops import Style
+from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
+from splitter.listening import Listening, open_listening
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
 from splitter.proxy.dial import Endpoint
 from splitter.proxy.plane import DataPlane
@@ -71,7 +76,7 @@ def _backend(config: BackendConfig, head: HeadLimits) -> BackendSettings:
     )
 
 
-def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
+def plane_settings(config: Config, internal_socket: str, certificates: Certificates | None) -> PlaneSettings:
     """What a data plane is made with."""
     limits = config.limits
     head = HeadLimits(limits.header_bytes, limits.target_bytes, limits.headers, limits.body_bytes)
@@ -94,6 +99,9 @@ def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
             config.fallback.idempotency_key,
         ),
         trusted_proxies=tuple(config.listen.trusted_proxies),
+        proxy_protocol=tuple(config.listen.proxy_protocol),
+        forward=ForwardPolicy(Style(config.listen.forwarded), make_trace=config.listen.traceparent == "make"),
+        certificates=certificates,
     )
 
 
@@ -119,18 +127,22 @@ def _cannot_listen(address: Address, error: OSError, variable: str) -> CannotSta
     return CannotStartError(f"can't listen on {address}: {error.strerror or error}")
 
 
-async def _listen(plane: DataPlane, address: Address) -> str:
+def _open(listener: Listener, variable: str) -> Listening:
     try:
-        if isinstance(address, UnixAddress):
-            plane.serve_unix(address.path)
-            return str(address)
-        return str(TcpAddress(*plane.serve_tcp(address.host, address.port)))
+        return open_listening(listener.address, listener.socket_mode)
     except OSError as error:
-        raise _cannot_listen(address, error, "SPLITTER_LISTEN") from None
+        raise _cannot_listen(listener.address, error, variable) from None
+
+
+def _certificates(config: Config) -> Certificates | None:
+    try:
+        return None if config.listen.tls is None else Certificates(config.listen.tls)
+    except CertificateError as error:
+        raise CannotStartError(f"listen.tls.{error.key}: {error.message}") from None
 
 
 @contextlib.asynccontextmanager
-async def _pages(state: State, internal_socket: str, admin: Address) -> AsyncIterator[None]:
+async def _pages(state: State, internal_socket: str, admin: Listening) -> AsyncIterator[None]:
     """Serve the splitter's own pages on the internal socket and on the admin address."""
     public, operators = (
         web.AppRunner(make_app(state, audience), access_log=None, shutdown_timeout=1.0)
@@ -140,15 +152,8 @@ async def _pages(state: State, internal_socket: str, admin: Address) -> AsyncIte
     await operators.setup()
     try:
         await web.UnixSite(public, internal_socket).start()
-        site = (
-            web.UnixSite(operators, admin.path)
-            if isinstance(admin, UnixAddress)
-            else web.TCPSite(operators, admin.host, admin.port)
-        )
-        try:
-            await site.start()
-        except OSError as error:
-            raise _cannot_listen(admin, error, "SPLITTER_ADMIN_LISTEN") from None
+        for each in admin.sockets:
+            await web.SockSite(operators, each).start()
         yield
     finally:
         await public.cleanup()
@@ -170,26 +175,38 @@ async def serve(config: Config, path: Path | None) -> int:
     tasks = Tasks(lambda name, error: log.error("task_failed", task=name, exc_info=error))
     sample = config.access_log.sample
     access_log = AccessLog(sys.stdout.buffer, sample, random.random, utc_now) if sample else None
+    opened = contextlib.ExitStack()
     folder = tempfile.mkdtemp(prefix="splitter-")
     internal_socket = f"{folder}/internal.sock"
     try:
+        certificates = _certificates(config)
         plane = DataPlane(
-            plane_settings(config, internal_socket), Snapshot(table_of(config)), tasks, access_log, clock=loop.time
+            plane_settings(config, internal_socket, certificates),
+            Snapshot(table_of(config)),
+            tasks,
+            access_log,
+            clock=loop.time,
         )
         controller = Controller(config, plane)
         prober = Prober(_probes(config), controller.on_backend)
-        state = State(plane, controller, prober, loop.time, loop.time())
+        watch = CertificateWatch(certificates) if certificates is not None else None
+        state = State(plane, controller, prober, loop.time, loop.time(), certificates=watch)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with _pages(state, internal_socket, config.admin.address):
+        admin = opened.enter_context(_open(config.admin, "SPLITTER_ADMIN_LISTEN"))
+        async with _pages(state, internal_socket, admin):
             await prober.run(tasks)
             if access_log is not None:
                 tasks.start(_flush(access_log), "access log")
-            tasks.start(follow(path, controller, loop), "configuration")
-            address = await _listen(plane, config.listen.address)
+            tasks.start(follow(path, controller, loop, watch.reload if watch else lambda: None), "configuration")
+            if watch is not None:
+                tasks.start(watch.follow(), "certificates")
+            listening = opened.enter_context(_open(config.listen, "SPLITTER_LISTEN"))
+            for each in listening.sockets:
+                plane.serve(each)
             state.life = Life.SERVING
-            log.info("serving", listen=address, admin=str(config.admin.address), version=__version__)
+            log.info("serving", listen=str(listening.address), admin=str(admin.address), version=__version__)
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked at again and again
             await stop.wait()
@@ -199,6 +216,7 @@ async def serve(config: Config, path: Path | None) -> int:
         log.info("stopped", complete=complete)
         return 0
     finally:
+        opened.close()
         await tasks.close()
         if access_log is not None:
             access_log.flush()

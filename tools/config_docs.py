@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -71,7 +72,7 @@ def _section(path: str, description: str, section: type[Section]) -> Iterator[st
     for key, field in inner:
         nested = sections_in(field.annotation)
         if nested is not None:
-            is_list = kind_of(field) is None and not isinstance(field.default, Section)
+            is_list = typing.get_origin(field.annotation) is tuple
             yield from _section(f"{path}.{key}{'[]' * is_list}", field.description or "", nested)
 
 

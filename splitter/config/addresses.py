@@ -6,17 +6,21 @@ Invariants: nothing is resolved or opened here; what is read prints as text that
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import ClassVar, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from splitter.config.kinds import Kind, shown
 
 IpNetwork = IPv4Network | IPv6Network
+Sender = IpNetwork | Literal["unix:"]
+"""Who a connection comes from: an address of a network, or somebody of this machine over the unix socket."""
 
 UNIX_PREFIX: Final = "unix:"
+UNIX_SENDERS: Final = "unix:"
 MAX_PORT: Final = 65_535
 _SUN_PATH_BYTES: Final = 107
 """Linux keeps a socket's path in 108 bytes with a NUL at the end (unix(7))."""
@@ -203,6 +207,23 @@ class Network(Kind[IpNetwork]):
 
     def show(self, value: IpNetwork) -> str:
         return str(value.network_address) if value.num_addresses == 1 else str(value)
+
+
+class Senders(Kind[Sender]):
+    """A network, or whoever connects over the unix socket: such a peer has no address to know it by."""
+
+    words = f"{Network.words}, or `{UNIX_SENDERS}` for whoever connects over a unix socket"
+    _NETWORK: ClassVar[Network] = Network()
+
+    def read(self, given: object) -> Sender:
+        if given == UNIX_SENDERS:
+            return "unix:"
+        if isinstance(given, str) and given.startswith(UNIX_PREFIX):
+            raise ValueError(f'must be "{UNIX_SENDERS}" without a path: it stands for every client of the unix socket')
+        return self._NETWORK.read(given)
+
+    def show(self, value: Sender) -> str:
+        return json.dumps(value) if value == UNIX_SENDERS else self._NETWORK.show(value)
 
 
 class StateUrl(Kind[str]):

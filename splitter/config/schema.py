@@ -99,7 +99,9 @@ class Leaf:
     def show(self) -> str:
         """As one would write it in the file; secrets hidden."""
         kind = kind_of(self.field)
-        return kind.show(self.value) if kind else "[]"
+        if kind is None:
+            return "null" if self.value is None else "[]"
+        return kind.show(self.value)
 
 
 def kind_of(field: FieldInfo) -> Kind[Any] | None:
@@ -113,7 +115,8 @@ def key_of(name: str, field: FieldInfo) -> str:
 
 
 def leaves(section: BaseModel, prefix: str = "") -> Iterator[Leaf]:
-    """Every value of a section and of those in it, in the order of the schema. An empty list of sections is one value."""
+    """Every value of a section and of those in it, in the order of the schema. An empty list of sections, and one that is
+    left out, is one value."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         path = f"{prefix}{key_of(name, field)}"

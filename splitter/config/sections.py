@@ -8,6 +8,7 @@ name in the file.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -17,14 +18,15 @@ from splitter.config.addresses import (
     UNIX_PREFIX,
     BackendUrl,
     Host,
-    IpNetwork,
-    Network,
+    Sender,
+    Senders,
     StateUrl,
     TcpAddress,
     UnixAddress,
     Url,
 )
-from splitter.config.kinds import Kind, Listing, Nullable, shown
+from splitter.config.files import FileMode, FilePath, TlsVersion
+from splitter.config.kinds import Kind, Listing, Nullable, Word, shown
 from splitter.config.numbers import SHARE, Count, Duration, Size
 from splitter.config.traffic import ProbePath
 
@@ -61,19 +63,6 @@ class Workers(Kind[int | Literal["auto"]]):
         return str(value)
 
 
-class NoTls(Kind[None]):
-    """The place of TLS settings, until there is TLS."""
-
-    words = "`null`"
-
-    def read(self, given: object) -> None:
-        if given is not None:
-            raise ValueError("TLS is not built yet in this version; take the key out and end TLS in front of the splitter")
-
-    def show(self, value: None) -> str:
-        return "null"
-
-
 class Token(Kind[SecretStr | None]):
     """A secret that travels in a header; it is never repeated, not even in a fault."""
 
@@ -95,10 +84,16 @@ class Listener(Section):
 
     host: Annotated[str, Host()] = Field(
         default="0.0.0.0",
-        description="Address to listen on. `0.0.0.0` or `::` is every address; `unix:/path` is a socket file, without port.",
+        description=(
+            "Address to listen on. `0.0.0.0` is every IPv4 address, `::` every IPv6 and IPv4 address; `unix:/path` is a "
+            "socket file, without port."
+        ),
     )
     port: Annotated[int, Count(0, MAX_PORT)] = Field(
         default=8000, description="Port to listen on; 0 lets the system choose."
+    )
+    socket_mode: Annotated[int, FileMode()] = Field(
+        default=0o666, description="Who may connect to a socket file: its mode, as for chmod."
     )
 
     @property
@@ -108,6 +103,20 @@ class Listener(Section):
         return TcpAddress(self.host, self.port)
 
 
+class Tls(Section):
+    """TLS on the public side. The files are read again when they change and on SIGHUP; connections go on."""
+
+    cert: Annotated[Path, FilePath()] = Field(description="The certificate and, behind it, those it rests on. PEM.")
+    key: Annotated[Path, FilePath()] = Field(description="Its private key, without a passphrase. PEM.")
+    min_version: Annotated[Literal["1.2", "1.3"], TlsVersion()] = Field(
+        default="1.2", description="Older clients can't connect."
+    )
+    client_ca: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None,
+        description="Only clients with a certificate of one of these authorities can connect. PEM; `null`: all clients can.",
+    )
+
+
 class Listen(Listener):
     """The public side."""
 
@@ -115,12 +124,33 @@ class Listen(Listener):
         default="auto",
         description="Processes that carry traffic; `auto`: one per core, 0: all in one process, for debugging.",
     )
-    tls: Annotated[None, NoTls()] = Field(default=None, description="Not built yet: only `null`.")
-    trusted_proxies: Annotated[tuple[IpNetwork, ...], Listing(Network(), example='["10.0.0.0/8"]')] = Field(
+    tls: Tls | None = Field(default=None, description="TLS with this certificate; `null`: plain HTTP.")
+    proxy_protocol: Annotated[tuple[Sender, ...], Listing(Senders(), example='["10.0.0.0/8"]')] = Field(
         default=(),
         description=(
-            "Proxies in front whose `X-Forwarded-*` is believed. Danger: whoever is in these networks can claim any client "
-            "address, and with `client_ip` as key choose a bucket."
+            "Load balancers that begin each connection with a PROXY header, version 1 or 2, that says whose it is. Danger: "
+            "from them nothing works without one; and whoever is in these networks can claim any client address."
+        ),
+    )
+    trusted_proxies: Annotated[tuple[Sender, ...], Listing(Senders(), example='["10.0.0.0/8"]')] = Field(
+        default=(),
+        description=(
+            "Proxies in front whose forwarding fields are believed, those that `forwarded` names. Danger: whoever is in "
+            "these networks can claim any client address, and with `client_ip` as key choose a bucket."
+        ),
+    )
+    forwarded: Annotated[str, Word(("x", "rfc7239", "both"))] = Field(
+        default="x",
+        description=(
+            "How backends are told whose a request is: `X-Forwarded-*`, `Forwarded` (RFC 7239), or both. The client's "
+            "address is read from `Forwarded` with `rfc7239`, else from `X-Forwarded-For`."
+        ),
+    )
+    traceparent: Annotated[str, Word(("pass", "make"))] = Field(
+        default="pass",
+        description=(
+            "W3C trace context: `pass` leaves it as it came; `make` begins a trace, sampled, where none came or a "
+            "malformed one."
         ),
     )
 
@@ -136,6 +166,9 @@ class Admin(Listener):
     )
     port: Annotated[int, Count(0, MAX_PORT)] = Field(
         default=8090, description="Port of the admin API; 0 lets the system choose."
+    )
+    socket_mode: Annotated[int, FileMode()] = Field(
+        default=0o600, description="Who may connect to a socket file, and so may do anything: its mode, as for chmod."
     )
     token: Annotated[SecretStr | None, Token()] = Field(
         default=None,

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from splitter import __version__
+from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
 from splitter.metrics import CONTENT_TYPE, Reading, render
@@ -43,6 +44,7 @@ class State:
     clock: Callable[[], float]
     started_s: float
     life: Life = Life.STARTING
+    certificates: CertificateWatch | None = None
 
 
 class Audience(Enum):
@@ -88,6 +90,8 @@ def _problems(state: State, audience: Audience) -> list[str]:
     if state.controller.reload_fault:
         why = f": {state.controller.reload_fault}" if operators else ""
         found.append(f"the last reload of the configuration failed{why}")
+    if state.certificates is not None:
+        found += state.certificates.problems(in_full=operators)
     return found
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from splitter.config import Config, KeySource
+from splitter.hops import Style
 from splitter.routing import DEFAULT_ROUTE, Backend, Force, Rule, Table, compile_template, seed_of
 from splitter.snapshot import Plane, Snapshot
 
@@ -41,6 +42,7 @@ def table_of(config: Config) -> Table:
         force=Force(rollout.force),
         token=token,
         trusted_proxies=tuple(config.listen.trusted_proxies),
+        forwarded=Style(config.listen.forwarded),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -46,9 +47,16 @@ def reload(path: Path | None, controller: Controller) -> None:
         log.warning("restart_needed", sections=waiting)
 
 
-async def follow(path: Path | None, controller: Controller, loop: asyncio.AbstractEventLoop) -> None:
-    """Reload whenever the file is saved or SIGHUP comes, until cancelled."""
-    loop.add_signal_handler(signal.SIGHUP, reload, path, controller)
+async def follow(
+    path: Path | None, controller: Controller, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]
+) -> None:
+    """Reload whenever the file is saved or SIGHUP comes, until cancelled. `on_hangup`: what else SIGHUP is for."""
+
+    def hang_up() -> None:
+        reload(path, controller)
+        on_hangup()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     if path is None:
         return
     target = Path.cwd() / path  # not resolved: a symlink's target may change, its folder stays

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
-from splitter.http1.request import CHUNKED, RequestHead
+from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
 from splitter.proxy.flow import Hold, ReadGate
 from splitter.proxy.relay import Exchange
 from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from splitter.http1.request import Forwarded
+    from splitter.http1.forwarding import Client
     from splitter.proxy.plane import DataPlane
     from splitter.routing import Backend
 
@@ -66,28 +66,31 @@ class Downstream(asyncio.Protocol):
         "_exchange",
         "_head_begun",
         "_left_bytes",
+        "_peer",
         "_phase",
         "_plane",
+        "_proto",
         "_pumping",
         "_served",
         "_tunnel",
         "_unsent_bytes",
         "_writable",
+        "client",
         "deadline_s",
-        "forwarded",
         "gate",
-        "peer",
         "slot",
         "transport",
     )
 
     transport: asyncio.Transport
     gate: ReadGate
-    forwarded: Forwarded
-    peer: str
+    client: Client
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, peer: str | None = None, proto: bytes = b"http") -> None:
+        """`peer`: the client's address where the connection is not its own; `proto`: http, or https."""
         self._plane = plane
+        self._peer = peer
+        self._proto = proto
         self._phase = _HEAD
         self._buffer = b""
         self._exchange: Exchange | None = None
@@ -109,10 +112,12 @@ class Downstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         self.gate = ReadGate(self.transport)
-        name = transport.get_extra_info("peername")
-        self.peer = name[0] if isinstance(name, tuple) else ""
-        self.forwarded = self._plane.forwarded_for(self.peer)
-        self._plane.front.add(self)
+        peer = self._peer
+        if peer is None:
+            name = transport.get_extra_info("peername")
+            peer = name[0] if isinstance(name, tuple) else ""
+        self.client = self._plane.client_at(peer, self._proto)
+        self._plane.on_connected(self)
         self._plane.wheel.set(self, self._plane.first_timeout_s)
 
     def data_received(self, data: bytes) -> None:
@@ -142,7 +147,7 @@ class Downstream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = _CLOSED
         self._plane.wheel.forget(self)
-        self._plane.front.remove(self)
+        self._plane.on_disconnected(self)
         served = self._tunnel or self._exchange
         self._exchange = self._tunnel = None
         if served is not None:
@@ -180,6 +185,11 @@ class Downstream(asyncio.Protocol):
             self._close_when_taken()
 
     # --- for the exchange ---
+
+    @property
+    def peer(self) -> str:
+        """The client's address, empty on a unix socket."""
+        return self.client.address
 
     @property
     def writable(self) -> bool:
@@ -330,6 +340,8 @@ class Downstream(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(error)
             return False
+        except OwnAnswer as answer:
+            return self._answer(answer.head, rest)
         self._buffer = b""
         self._head_begun = False
         exchange = self._exchange = Exchange(self._plane, self, head)
@@ -342,6 +354,18 @@ class Downstream(asyncio.Protocol):
                 self.gate.hold(Hold.PIPELINED)
             exchange.start()
         return True
+
+    def _answer(self, head: RequestHead, rest: bytes) -> bool:
+        """Tell what the splitter can do. With a body behind it the connection ends: nobody wants to read that."""
+        keep_alive = head.shape.keep_alive and not head.shape.body and not self._plane.draining
+        self._buffer, self._head_begun = rest, False
+        self.write(self._plane.own_options(head, close=not keep_alive))
+        if keep_alive:
+            self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
+            return True
+        self._phase = _BODY if head.shape.body else _WAIT
+        self._linger()
+        return False
 
     def _check_partial(self, data: bytes, end: int) -> None:
         """Refuse early what can't become a good head any more, rather than wait for the rest of it."""
@@ -407,5 +431,5 @@ class Downstream(asyncio.Protocol):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer a request that never became one, and close: where the next would begin is not certain."""
-        self._plane.on_refused(self, error)
+        self.write(self._plane.refusal(self.peer, error))
         self._linger()

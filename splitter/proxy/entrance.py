@@ -21,14 +21,12 @@ import heapq
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import structlog
 
+from splitter.routing import Backend
 from splitter.tasks import Tasks
-
-if TYPE_CHECKING:
-    from splitter.proxy.downstream import Downstream
 
 _BATCH: Final = 64
 """Connections accepted before anything else gets its turn."""
@@ -59,13 +57,30 @@ _NO_SYN: Final = (
 """Classic BPF for a listening socket (socket(7)): no new client, but the handshakes under way are completed."""
 
 
-class Front:
-    """See the top of the file. `make` makes the protocol of a new connection, which then calls `add` and `remove`."""
+class Connection(Protocol):
+    """One client's, in whatever stage."""
+
+    def busy(self) -> bool:
+        """Whether something would be lost by closing now."""
+
+    def idle_s(self, now_s: float) -> float:
+        """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
+
+    def set_deadline(self, after_s: float) -> None: ...
+    def leave(self, backend: Backend) -> None:
+        """End what streams from this backend."""
+
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Entrance:
+    """See the top of the file. `accept` makes the protocol of a new connection, which then calls `add` and `remove`."""
 
     def __init__(
-        self, make: Callable[[], Downstream], tasks: Tasks, clock: Callable[[], float], max_connections: int
+        self, accept: Callable[[], asyncio.Protocol], tasks: Tasks, clock: Callable[[], float], max_connections: int
     ) -> None:
-        self._make = make
+        self._make = accept
         self._tasks = tasks
         self._clock = clock
         self._most = max_connections
@@ -75,18 +90,18 @@ class Front:
         self._retry: asyncio.TimerHandle | None = None
         self._complained_s = -_COMPLAIN_EVERY_S
         self._beginning = 0
-        self.connections: set[Downstream] = set()
+        self.connections: set[Connection] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
     # --- connections ---
 
-    def add(self, downstream: Downstream) -> None:
-        self.connections.add(downstream)
+    def add(self, connection: Connection) -> None:
+        self.connections.add(connection)
         self._empty.clear()
 
-    def remove(self, downstream: Downstream) -> None:
-        self.connections.discard(downstream)
+    def remove(self, connection: Connection) -> None:
+        self.connections.discard(connection)
         count = self._count()
         if not count:
             self._empty.set()

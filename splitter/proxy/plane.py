@@ -1,7 +1,7 @@
 """The data plane of one process: what all its connections share.
 
 Owns: the snapshot in force, the pools, the time, the order of stopping, the totals.
-Must not know: who makes snapshots and why, how totals become metrics, how connections are accepted (`front`).
+Must not know: who makes snapshots and why, how totals become metrics, how connections are accepted (`entrance`).
 Invariants: a published snapshot is in force for every decision taken after `publish` returned, and requests that wait for
 a connection are decided again by it; `stats` only grows.
 """
@@ -20,15 +20,15 @@ from typing import Final, Protocol
 
 from splitter.errors import BadRequest, ExchangeError
 from splitter.fallback import Budget
-from splitter.http1.reply import render_error
-from splitter.http1.request import Forwarded, RequestHeadReader
-from splitter.keys import is_trusted, parse_address
-from splitter.listening import listen_tcp, listen_unix
+from splitter.hops import Trust, parse_address
+from splitter.http1.forwarding import Client
+from splitter.http1.reply import render_error, render_options
+from splitter.http1.request import RequestHead, RequestHeadReader
 from splitter.outlier import Breaker
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.dial import Dial, dial
-from splitter.proxy.downstream import Downstream
-from splitter.proxy.front import Front
+from splitter.proxy.entrance import Connection, Entrance
+from splitter.proxy.front import make_accept
 from splitter.proxy.pool import BackendPool, EndpointPool, Shared
 from splitter.proxy.recovery import Recovery
 from splitter.proxy.relay import Exchange
@@ -106,7 +106,10 @@ class DataPlane:
         self.keepalive_timeout_s = settings.limits.keepalive_timeout_s
         self.wheel = Wheel(clock)
         self.marks = {(backend, reason): _mark(backend, reason) for backend in Backend for reason in Reason}
-        self.head_reader = RequestHeadReader(settings.head_limits)
+        self.head_reader = RequestHeadReader(settings.head_limits, rewrite_all=not settings.forward.is_plain)
+        self.makes_trace = settings.forward.make_trace
+        self.random_bits = random_bits
+        self._trust = Trust(settings.trusted_proxies)
         self.fallback = settings.fallback
         self.budget = Budget()
         self._budgeted = 0
@@ -119,7 +122,8 @@ class DataPlane:
         self._tasks = tasks
         self._access_log = access_log
         self.tunnels = 0
-        self.front = Front(lambda: Downstream(self), tasks, clock, settings.limits.max_connections)
+        accept = make_accept(self, settings.certificates, Trust(settings.proxy_protocol))
+        self.entrance = Entrance(accept, tasks, clock, settings.limits.max_connections)
         # A prefix no other process has, and a count: unique, unguessable from outside, and 0.2 µs instead of uuid4's 1.5.
         self._id_prefix = b"%016x" % random_bits(64)
         self._id_count = random_bits(62)
@@ -156,7 +160,7 @@ class DataPlane:
             backend.pool.reconsider()
 
     def gauges(self) -> Gauges:
-        found = Gauges(downstream=len(self.front.connections), tunnels=self.tunnels)
+        found = Gauges(downstream=len(self.entrance.connections), tunnels=self.tunnels)
         for backend in self.backends.values():
             for endpoint in backend.pool.endpoints:
                 for state, count in endpoint.counts().items():
@@ -164,22 +168,11 @@ class DataPlane:
         return found
 
     def serve(self, listening: socket.socket) -> None:
-        """Accept clients on a socket that listens."""
+        """Accept clients on a socket that somebody listens on (`listening`)."""
         if not self._ticking:
             self._ticking = True
             self._tasks.start(self._keep_time(), "deadlines")
-        self.front.listen(listening)
-
-    def serve_tcp(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[str, int]:
-        """Listen; returns the first address bound, which tells the port when 0 was asked for. Raises OSError."""
-        opened = listen_tcp(host, port, reuse_port=reuse_port)
-        for listening in opened:
-            self.serve(listening)
-        name = opened[0].getsockname()
-        return name[0], name[1]
-
-    def serve_unix(self, path: str) -> None:
-        self.serve(listen_unix(path))
+        self.entrance.listen(listening)
 
     async def _keep_time(self) -> None:
         while True:
@@ -199,7 +192,7 @@ class DataPlane:
             for backend in self.backends.values():
                 backend.pool.expire()
             if now_s >= self._leave_domain_s:
-                for connection in list(self.front.connections):
+                for connection in list(self.entrance.connections):
                     connection.leave(Backend.DOMAIN)
 
     async def drain(self, timeout_s: float, *, for_good: bool = True) -> bool:
@@ -210,17 +203,17 @@ class DataPlane:
         self.draining = True
         self.first_timeout_s = min(self.first_timeout_s, _LAST_CALL_S)
         self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CALL_S)
-        for connection in self.front.connections:
+        for connection in self.entrance.connections:
             if not connection.busy():
                 connection.set_deadline(self.keepalive_timeout_s)
         complete = True
         try:
             async with asyncio.timeout(timeout_s):
-                await self.front.close(for_good=for_good)
-                await self.front.empty()
+                await self.entrance.close(for_good=for_good)
+                await self.entrance.empty()
         except TimeoutError:
             complete = False
-        for connection in list(self.front.connections):
+        for connection in list(self.entrance.connections):
             connection.abort()
         for backend in self.backends.values():
             backend.pool.close()
@@ -228,17 +221,23 @@ class DataPlane:
 
     # --- for connections and exchanges ---
 
-    def forwarded_for(self, peer: str) -> Forwarded:
+    def client_at(self, peer: str, proto: bytes) -> Client:
+        """What is known of a client by its address, empty on a unix socket."""
         address = parse_address(peer) if peer else None
-        if address is None:
-            return Forwarded(b"", b"http", trusted=False)
-        trusted = is_trusted(address, self.settings.trusted_proxies)
-        return Forwarded(str(address).encode(), b"http", trusted=trusted)
+        text = "" if address is None else str(address)
+        trusted = (address is not None or not peer) and address in self._trust
+        return Client(text, proto, self.settings.forward, trusted=trusted)
 
     def new_request_id(self) -> bytes:
         """32 hexadecimal digits no other request has."""
         self._id_count = (self._id_count + 1) & 0xFFFF_FFFF_FFFF_FFFF
         return b"%b%016x" % (self._id_prefix, self._id_count)
+
+    def on_connected(self, connection: Connection) -> None:
+        self.entrance.add(connection)
+
+    def on_disconnected(self, connection: Connection) -> None:
+        self.entrance.remove(connection)
 
     def may_fall_back(self, trigger: str, *, nothing_sent: bool, repeatable: bool) -> bool:
         """Whether legacy may answer a request that domain failed; uses up budget if so."""
@@ -261,9 +260,11 @@ class DataPlane:
             head_only=exchange.head.method == b"HEAD",
         )
 
-    def on_refused(self, downstream: Downstream, error: BadRequest) -> None:
-        """A head no backend may see."""
-        reply = render_error(
+    def refusal(self, peer: str, error: BadRequest) -> bytes:
+        """Count and log a head no backend may see; what to answer, and then the connection is to be closed."""
+        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+        self.on_unusable(peer, error)
+        return render_error(
             error.status,
             error.kind,
             error.message,
@@ -272,10 +273,16 @@ class DataPlane:
             date=formatdate(usegmt=True),
             close=True,
         )
-        downstream.write(reply)
-        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+
+    def on_unusable(self, peer: str, error: BadRequest) -> None:
+        """A connection from which no request could be read: nothing to count, nobody to answer."""
         if self._access_log is not None:
-            self._access_log.refused(downstream.peer, error)
+            self._access_log.refused(peer, error)
+
+    def own_options(self, head: RequestHead, *, close: bool) -> bytes:
+        """The splitter's own answer to OPTIONS, counted."""
+        self.stats.record(Backend.INTERNAL, Reason.OWN, "internal", head.method, 200, 0.0)
+        return render_options(date=formatdate(usegmt=True), close=close, client_minor=head.minor)
 
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""

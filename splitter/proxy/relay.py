@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Final
 from splitter.errors import BadResponse
 from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
-from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
+from splitter.http1.forwarding import render_request
+from splitter.http1.request import CHUNKED, NO_BODY, RequestHead
 from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.http1.trace import new_traceparent
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
 from splitter.proxy.held import HeldBody
@@ -47,7 +49,7 @@ _DONE: Final = Answer.DONE
 class Exchange(Recovery):
     """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
 
-    __slots__ = ("_chunk_out", "_keep_alive", "_target", "response_bytes", "started_s")
+    __slots__ = ("_chunk_out", "_keep_alive", "_target", "response_bytes", "started_s", "traceparent")
 
     def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
         self._plane = plane
@@ -66,6 +68,7 @@ class Exchange(Recovery):
         self.error = ""
         self._rescued = ""
         self._tried: tuple[EndpointPool, ...] = ()
+        self.traceparent = b""
         self.waiting = False
 
     @property
@@ -76,11 +79,18 @@ class Exchange(Recovery):
     def backend(self) -> Backend:
         return self.decision.backend
 
+    @property
+    def trace_id(self) -> bytes:
+        """32 hexadecimal digits, empty without a trace."""
+        return self.traceparent[3:35] or self.head.shape.trace_id
+
     # --- decide, acquire, send ---
 
     def start(self) -> None:
         head, plane = self.head, self._plane
-        self.request_id = request_id_of(head) or plane.new_request_id()
+        self.request_id = head.shape.request_id or plane.new_request_id()
+        if plane.makes_trace and not head.shape.trace_id:
+            self.traceparent = new_traceparent(plane.random_bits)
         self._target = without_force(head.target) if FORCE_PARAMETER in head.query else head.target
         self._decide(domain_ejected=plane.domain_ejected)
         if self.decision.force_ignored:
@@ -120,8 +130,7 @@ class Exchange(Recovery):
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
         upstream.bind(self, head.method)
-        authority = upstream.authority
-        data = render_request(head, self._target, downstream.forwarded, self.request_id, authority)
+        data = render_request(head, self._target, downstream.client, self.request_id, upstream.authority, self.traceparent)
         held = self._held
         if held is not None:
             data += held.joined()

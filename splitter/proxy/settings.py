@@ -6,11 +6,13 @@ Owns: their names and units. Must not know: files, where the values come from, w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from splitter.certificates import Certificates
+from splitter.config import Sender
 from splitter.fallback import FallbackPolicy
+from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
-from splitter.keys import Network
 from splitter.proxy.dial import Endpoint
 from splitter.routing import Backend
 
@@ -70,4 +72,7 @@ class PlaneSettings:
     limits: ConnectionLimits
     replay_bytes: int
     fallback: FallbackPolicy
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Sender, ...] = ()
+    proxy_protocol: tuple[Sender, ...] = ()
+    forward: ForwardPolicy = field(default_factory=ForwardPolicy)
+    certificates: Certificates | None = None
