@@ -28,7 +28,8 @@ from aiohttp import web
 
 from splitter import __version__
 from splitter.certificates import CertificateError, Certificates
-from splitter.config import BackendConfig, Config, Listener, TcpAddress, UnixAddress
+from splitter.client_tls import Renewed, TlsFileError
+from splitter.config import BackendConfig, BackendUrl, Config, Listen, Listener, TcpAddress, UnixAddress
 from splitter.control.app import Audience, Life, State, make_app
 from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller, table_of
@@ -60,9 +61,27 @@ class CannotStartError(Exception):
     """Said to the one who starts the splitter, in one line."""
 
 
+def _backend_tls(config: BackendConfig) -> Renewed | None:
+    """What its `https` endpoints are spoken to with. The files were good when the configuration was loaded."""
+    if all(url.scheme == "http" for url in config.urls):
+        return None
+    log = structlog.get_logger()
+    try:
+        return Renewed(config.tls.client(), lambda fault: log.error("backend_tls_not_renewed", fault=fault))
+    except TlsFileError as error:
+        raise CannotStartError(f"{error.role} of a backend {error}") from None
+
+
+def _endpoint(url: BackendUrl, tls: Renewed | None, server_name: str | None) -> Endpoint:
+    if url.scheme == "http":
+        return Endpoint(url.host, url.port)
+    return Endpoint(url.host, url.port, tls=tls, server_name=server_name or url.host)
+
+
 def _backend(config: BackendConfig, head: HeadLimits) -> BackendSettings:
+    tls = _backend_tls(config)
     return BackendSettings(
-        endpoints=tuple(Endpoint(url.host, url.port) for url in config.urls),
+        endpoints=tuple(_endpoint(url, tls, config.tls.server_name) for url in config.urls),
         timeouts=Timeouts(config.response_timeout_s, config.idle_timeout_s, config.tunnel_idle_timeout_s),
         pool=PoolLimits(
             connect_timeout_s=config.connect_timeout_s,
@@ -115,8 +134,11 @@ def _probes(config: Config) -> tuple[ProbeSettings, ...]:
             timeout_s=backend.health.timeout_s,
             healthy_after=backend.health.healthy_after,
             unhealthy_after=backend.health.unhealthy_after,
+            tls=tls if url.scheme == "https" else None,
+            server_name=backend.tls.server_name if url.scheme == "https" else None,
         )
         for name, backend in ((Backend.LEGACY, config.backends.legacy), (Backend.DOMAIN, config.backends.domain))
+        for tls in (_backend_tls(backend),)
         for url in backend.urls
     )
 
@@ -129,7 +151,8 @@ def _cannot_listen(address: Address, error: OSError, variable: str) -> CannotSta
 
 def _open(listener: Listener, variable: str) -> Listening:
     try:
-        return open_listening(listener.address, listener.socket_mode)
+        reuse_port = isinstance(listener, Listen) and listener.reuse_port
+        return open_listening(listener.address, listener.socket_mode, reuse_port=reuse_port)
     except OSError as error:
         raise _cannot_listen(listener.address, error, variable) from None
 

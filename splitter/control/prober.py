@@ -15,6 +15,7 @@ from typing import Final
 
 import aiohttp
 
+from splitter.client_tls import Renewed, refusal_of
 from splitter.tasks import Tasks
 
 _UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
@@ -22,7 +23,10 @@ _UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """`endpoint` is the URL of the configuration, `url` that of its health page; the thresholds count probes in a row."""
+    """`endpoint` is the URL of the configuration, `url` that of its health page; the thresholds count probes in a row.
+
+    `tls` is what an `https` endpoint is spoken to with, as requests are, `server_name` another name than the URL's.
+    """
 
     backend: str
     endpoint: str
@@ -31,6 +35,8 @@ class ProbeSettings:
     timeout_s: float
     healthy_after: int
     unhealthy_after: int
+    tls: Renewed | None = None
+    server_name: str | None = None
 
 
 @dataclass(slots=True)
@@ -113,8 +119,15 @@ class Prober:
         settings = endpoint.settings
         timeout = aiohttp.ClientTimeout(total=settings.timeout_s)
         try:
-            async with session.get(settings.url, timeout=timeout, allow_redirects=False) as response:
+            tls = settings.tls.context() if settings.tls is not None else True
+            async with session.get(
+                settings.url, timeout=timeout, allow_redirects=False, ssl=tls, server_hostname=settings.server_name
+            ) as response:
                 return f"answered {response.status}" if response.status >= 500 else ""
+        except aiohttp.ClientConnectorCertificateError as error:
+            return refusal_of(error.certificate_error) or str(error)
+        except aiohttp.ClientConnectorError as error:
+            return refusal_of(error.os_error) or str(error)
         except TimeoutError:
             return f"no answer within {settings.timeout_s:g} s"
         except _UNREACHABLE as error:

@@ -11,26 +11,36 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from splitter.client_tls import Renewed, refusal_of
 from splitter.errors import ExchangeError, exhausted, no_connection
 
 if TYPE_CHECKING:
     from splitter.proxy.upstream import Upstream
 
-# Files, memory, local ports: they run out here, not there.
-_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+# Files and memory: they run out here, not there. Local ports (EADDRNOTAVAIL) run out for one address at a time.
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_ABOUT_CERTIFICATES: Final = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNSUPPORTED_CERTIFICATE",
+                              "ALERT_UNKNOWN_CA", "ALERT_ACCESS_DENIED")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of a backend: TCP host and port, or a unix socket's path when `host` is empty."""
+    """One address of a backend: TCP host and port, or a unix socket's path when `host` is empty.
+
+    `tls`: what it is spoken to with, and `server_name` the name its certificate is to have.
+    """
 
     host: str
     port: int
     path: str = ""
+    tls: Renewed | None = None
+    server_name: str = ""
 
     @property
     def authority(self) -> bytes:
@@ -43,7 +53,8 @@ class Endpoint:
     @property
     def url(self) -> str:
         """Its name in snapshots: as the configuration shows it."""
-        return f"http://{self.authority.decode()}" if self.host else f"unix:{self.path}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{self.authority.decode()}" if self.host else f"unix:{self.path}"
 
 
 Dial = Callable[[Endpoint, "Upstream"], Awaitable[None]]
@@ -53,17 +64,37 @@ Dial = Callable[[Endpoint, "Upstream"], Awaitable[None]]
 async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
     """Open a socket. A host name is looked up again for each connection, so that a backend that moved is found."""
     loop = asyncio.get_running_loop()
-    if endpoint.host:
+    if not endpoint.host:
+        await loop.create_unix_connection(lambda: upstream, endpoint.path)
+    elif endpoint.tls is None:
         await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
     else:
-        await loop.create_unix_connection(lambda: upstream, endpoint.path)
+        await loop.create_connection(
+            lambda: upstream,
+            endpoint.host,
+            endpoint.port,
+            ssl=endpoint.tls.context(),
+            server_hostname=endpoint.server_name or endpoint.host,
+        )
 
 
 def error_of(cause: OSError) -> ExchangeError:
     """What a failed `dial` means for a request that waits for the connection."""
     if cause.errno in _OURS or _out_of_files():
         return exhausted(f"the splitter itself can't open more connections: {cause.strerror or cause}")
-    return no_connection(cause.strerror or str(cause))
+    return no_connection(refusal_of(cause) or cause.strerror or str(cause))
+
+
+def refused_handshake(error: Exception | None) -> ExchangeError | None:
+    """What it means that a new connection was lost before a word was said on it, if TLS was why; else None.
+
+    In TLS 1.3 a client's certificate is judged when the client may send already (RFC 8446 section 4.4.2.4): the request is
+    lost, and nobody has read it.
+    """
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    if reason and any(word in reason for word in _ABOUT_CERTIFICATES):
+        return no_connection(refusal_of(error))
+    return None
 
 
 def _out_of_files() -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source, cut_short, no_answer, overload
 from splitter.http1.request import RequestHead
 from splitter.http1.response import ResponseHead
+from splitter.proxy.dial import refused_handshake
 from splitter.routing import Backend, Decision, Reason
 
 if TYPE_CHECKING:
@@ -134,6 +135,10 @@ class Recovery(ABC):
             if not self._rescued:
                 self._decide(domain_ejected=self._plane.domain_ejected)
             self._acquire()
+            return
+        refused = refused_handshake(error) if not upstream.reused and not upstream.heard else None
+        if refused is not None and (self._held is None or self._held.whole):
+            self.on_no_connection(refused)
             return
         self.fail(cut_short("reset" if error is not None else "closed"))
 

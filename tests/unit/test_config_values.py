@@ -18,6 +18,7 @@ listen.host: 0.0.0.0
 listen.port: 8000
 listen.socket_mode: "0666"
 listen.workers: auto
+listen.reuse_port: false
 listen.tls: null
 listen.proxy_protocol: []
 listen.trusted_proxies: []
@@ -33,6 +34,11 @@ backends.legacy.response_timeout: 30s
 backends.legacy.idle_timeout: 1m
 backends.legacy.tunnel_idle_timeout: 1h
 backends.legacy.max_connections: 256
+backends.legacy.tls.ca: null
+backends.legacy.tls.cert: null
+backends.legacy.tls.key: null
+backends.legacy.tls.server_name: null
+backends.legacy.tls.verify: true
 backends.legacy.health.path: /health
 backends.legacy.health.interval: 5s
 backends.legacy.health.timeout: 2s
@@ -46,6 +52,11 @@ backends.domain.response_timeout: 30s
 backends.domain.idle_timeout: 1m
 backends.domain.tunnel_idle_timeout: 1h
 backends.domain.max_connections: 256
+backends.domain.tls.ca: null
+backends.domain.tls.cert: null
+backends.domain.tls.key: null
+backends.domain.tls.server_name: null
+backends.domain.tls.verify: true
 backends.domain.health.path: /health
 backends.domain.health.interval: 5s
 backends.domain.health.timeout: 2s
