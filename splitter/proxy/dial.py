@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # Files and memory: they run out here, not there. Local ports (EADDRNOTAVAIL) run out for one address at a time.
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+_SILENT: Final = "the backend closed the connection without a word"
+"""What is known of a handshake that ends without an alert: the exception has no text."""
+
 _ABOUT_CERTIFICATES: Final = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNSUPPORTED_CERTIFICATE",
                               "ALERT_UNKNOWN_CA", "ALERT_ACCESS_DENIED")  # fmt: skip
 
@@ -82,7 +85,7 @@ def error_of(cause: OSError) -> ExchangeError:
     """What a failed `dial` means for a request that waits for the connection."""
     if cause.errno in _OURS or _out_of_files():
         return exhausted(f"the splitter itself can't open more connections: {cause.strerror or cause}")
-    return no_connection(refusal_of(cause) or cause.strerror or str(cause))
+    return no_connection(refusal_of(cause) or cause.strerror or str(cause) or _SILENT)
 
 
 def refused_handshake(error: Exception | None) -> ExchangeError | None:

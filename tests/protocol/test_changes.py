@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from splitter.outlier import State
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
 from tests.protocol.rig import FakeTransport, Rig, send, table
@@ -204,6 +205,7 @@ async def test_an_old_failure_is_not_the_trials() -> None:
     trial = await started(rig)
     connection.lose(ConnectionResetError())
     assert old.written.startswith(b"HTTP/1.1 502 ")
+    assert rig.plane.backends[Backend.DOMAIN].pool.endpoints[0].breaker.state is State.HALF_OPEN
     send(rig.upstreams[-1], OK)
     assert DOMAIN in trial.written
     assert not rig.plane.domain_ejected
