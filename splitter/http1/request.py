@@ -225,8 +225,11 @@ class RequestHeadReader:
             absolute = _ABSOLUTE.fullmatch(target)
             if absolute is None:
                 raise BadRequest("the target is neither a path nor an http URL")
-            authority, rest = absolute[1], absolute[2] or b"/"
-            head.target = rest if rest.startswith(b"/") else b"/" + rest
+            authority, rest = absolute[1], absolute[2] or b""
+            if method == b"OPTIONS" and not rest:
+                head.target = b"*"  # RFC 9112 section 3.2.4: that is how a client asks a proxy for it
+            else:
+                head.target = rest if rest.startswith(b"/") else b"/" + rest
         return self._read_fields(block[line.end() :], head.minor, authority)
 
     def _check_host(self, shape: Shape, minor: int, authority: bytes | None) -> None:

@@ -32,6 +32,8 @@ _HIGH_WATER_BYTES: Final = 256 * 1024
 _LOW_WATER_BYTES: Final = 64 * 1024
 _PIPELINE_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 5.0
+_STALLED_S: Final = 60.0
+"""As long as a backend may be silent in mid-response, a client may be in taking the last one."""
 # RFC 9112 section 2.2: empty lines before a request line are to be skipped.
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 _CR: Final = 0x0D
@@ -162,6 +164,7 @@ class Downstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
+        self._unsent_bytes = 0
         served = self._tunnel or self._exchange
         if served is not None:
             served.on_downstream_drained()
@@ -198,7 +201,7 @@ class Downstream(asyncio.Protocol):
     def progressing(self) -> bool:
         """Whether the client has taken some of what waits for it since this was last asked."""
         before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
-        return 0 < self._unsent_bytes < before
+        return self._unsent_bytes < before
 
     def busy(self) -> bool:
         """Whether something would be lost by closing now."""
@@ -293,12 +296,13 @@ class Downstream(asyncio.Protocol):
 
     def _watch_the_end(self) -> None:
         self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._plane.wheel.set(self, _LINGER_S)
+        self._plane.wheel.set(self, _STALLED_S if self._unsent_bytes else _LINGER_S)
 
     def _close_when_taken(self) -> None:
         """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
-        if self.progressing():
-            self._plane.wheel.set(self, _LINGER_S)
+        before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+        if self._unsent_bytes < before or (self._unsent_bytes and not before):
+            self._plane.wheel.set(self, _STALLED_S if self._unsent_bytes else _LINGER_S)
         elif self._unsent_bytes or self._phase is _LINGER:
             self.transport.abort()
         else:

@@ -73,6 +73,8 @@ class Recovery(ABC):
     @abstractmethod
     def _record(self) -> None: ...
     @abstractmethod
+    def _awaits_leave(self) -> bool: ...
+    @abstractmethod
     def on_connection(self, upstream: Upstream) -> None: ...
 
     # --- nothing was sent ---
@@ -156,7 +158,7 @@ class Recovery(ABC):
             self._let_go()
             self._record()
             downstream.abort()
-        elif not self._request_done and not downstream.gate.reasons:
+        elif not self._request_done and not downstream.gate.reasons and not self._awaits_leave():
             self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
         else:
             after_s = self._timeouts.response_s if self._answer is Answer.NONE else self._timeouts.idle_s

@@ -19,7 +19,7 @@ from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
 from splitter.http1.forwarding import render_request
 from splitter.http1.request import CHUNKED, NO_BODY, RequestHead
-from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.http1.response import CONTINUE, ResponseHead, render_interim, render_response
 from splitter.http1.trace import new_traceparent
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
@@ -49,7 +49,7 @@ _DONE: Final = Answer.DONE
 class Exchange(Recovery):
     """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
 
-    __slots__ = ("_chunk_out", "_keep_alive", "_target", "response_bytes", "started_s", "traceparent")
+    __slots__ = ("_chunk_out", "_continued", "_keep_alive", "_target", "response_bytes", "started_s", "traceparent")
 
     def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
         self._plane = plane
@@ -63,6 +63,7 @@ class Exchange(Recovery):
         self._held: HeldBody | None = None if self._request_done else HeldBody()
         self._keep_alive = False
         self._chunk_out = False
+        self._continued = False
         self.response_bytes = 0
         self.status = 0
         self.error = ""
@@ -126,6 +127,12 @@ class Exchange(Recovery):
             return
         self._send(upstream)
 
+    def _awaits_leave(self) -> bool:
+        """Whether the client waits to be told to go on, and so the backend is the one to act (RFC 9110 section 10.1.1)."""
+        if self._continued or self._held is None or not self.head.shape.expects_continue:
+            return False
+        return self._held.whole and not self._held.size_bytes
+
     def _send(self, upstream: Upstream) -> None:
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
@@ -140,7 +147,7 @@ class Exchange(Recovery):
         if self._request_done:
             plane.wheel.set(downstream, timeouts.response_s)
         else:
-            plane.wheel.set(downstream, timeouts.idle_s)
+            plane.wheel.set(downstream, timeouts.response_s if self._awaits_leave() else timeouts.idle_s)
             downstream.gate.release(Hold.NOT_SENT)
 
     def on_request_data(self, data: bytes) -> None:
@@ -220,6 +227,9 @@ class Exchange(Recovery):
 
     def on_interim(self, head: ResponseHead) -> None:
         """100, 102, 103 and the like are for the client; one of HTTP/1.0 doesn't know them (RFC 9110 section 15.2)."""
+        if head.status == CONTINUE and self._awaits_leave():
+            self._downstream.set_deadline(self._timeouts.idle_s)
+            self._continued = True
         if self.head.minor == 1:
             self._downstream.write(render_interim(head, b""))
 

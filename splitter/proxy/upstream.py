@@ -24,7 +24,7 @@ from splitter.stats import Stats
 
 _HIGH_WATER_BYTES = 256 * 1024
 _LOW_WATER_BYTES = 64 * 1024
-_LINGER_S: Final = 5.0
+_STALLED_S: Final = 60.0
 _NEWS: Final = select.POLLIN | select.POLLRDHUP
 _TLS_NEWS: Final = select.POLLRDHUP
 """What tells that an idle connection is none any more. TLS may have tickets for later in it, which tell nothing."""
@@ -186,6 +186,7 @@ class Upstream(asyncio.Protocol):
             told.on_upstream_full()
 
     def resume_writing(self) -> None:
+        self._unsent_bytes = 0
         told = self._raw or self._listener
         if told is not None:
             told.on_upstream_drained()
@@ -242,20 +243,20 @@ class Upstream(asyncio.Protocol):
         if not self.transport.is_closing():
             self._unsent_bytes = self.transport.get_write_buffer_size()
             self._wheel = wheel
-            wheel.set(self, _LINGER_S)
+            wheel.set(self, _STALLED_S)
             self.transport.close()
 
     def on_deadline(self) -> None:
         """It is closing. A backend that still takes what it was sent may go on."""
         if self._wheel is not None and self.progressing():
-            self._wheel.set(self, _LINGER_S)
+            self._wheel.set(self, _STALLED_S)
         else:
             self.transport.abort()
 
     def progressing(self) -> bool:
         """Whether the backend has taken some of what waits for it since this was last asked."""
         before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
-        return 0 < self._unsent_bytes < before
+        return self._unsent_bytes < before
 
     def finish(self, *, reusable: bool) -> None:
         """The exchange is over: back to the pool, or closed."""

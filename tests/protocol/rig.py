@@ -12,6 +12,7 @@ from typing import Any
 
 from splitter.config import KeySource
 from splitter.fallback import FallbackPolicy
+from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.proxy.dial import Endpoint
 from splitter.proxy.downstream import Downstream
@@ -105,6 +106,7 @@ class Rig:
         max_connections: int = 8,
         replay_bytes: int = 64 * 1024,
         trusted_proxies: tuple[Any, ...] = (),
+        forward: ForwardPolicy | None = None,
         fallback: FallbackPolicy | None = None,
         sources: tuple[KeySource, ...] = (HEADER, CLIENT_IP),
         domain_ports: tuple[int, ...] = (8002,),
@@ -129,6 +131,7 @@ class Rig:
                 replay_bytes=replay_bytes,
                 fallback=fallback or NO_FALLBACK,
                 trusted_proxies=trusted_proxies,
+                forward=forward or ForwardPolicy(),
             ),
             Snapshot(table(percent, sources)),
             self.tasks,

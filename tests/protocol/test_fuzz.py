@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from ipaddress import ip_network
 from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from splitter.hops import Style
+from splitter.http1.forwarding import ForwardPolicy
 from tests.protocol.rig import Rig, send
 from tests.wire.cases import load
 
@@ -51,8 +54,13 @@ _LINE = re.compile(rb"([^ \r\n]+) ([^ \r\n]+) HTTP/1\.1\r\n")
 _ENOUGH = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-async def _requests(pieces: list[bytes], everything: bytes) -> None:
+_EVERYTHING_ON = ForwardPolicy(Style.BOTH, make_trace=True)
+
+
+async def _requests(pieces: list[bytes], everything: bytes, *, everything_on: bool) -> None:
     rig = Rig()
+    if everything_on:
+        rig = Rig(forward=_EVERYTHING_ON, trusted_proxies=(ip_network("192.0.2.0/24"),))
     client = rig.client()
     answered = 0
     for piece in pieces:
@@ -84,9 +92,9 @@ async def _requests(pieces: list[bytes], everything: bytes) -> None:
 
 
 @_ENOUGH
-@given(mutated(_VALID + _INVALID), st.lists(st.integers(0, 2000), max_size=6))
-def test_mutated_requests(data: bytes, places: list[int]) -> None:
-    asyncio.run(_requests(cut(data, places), data))
+@given(mutated(_VALID + _INVALID), st.lists(st.integers(0, 2000), max_size=6), st.booleans())
+def test_mutated_requests(data: bytes, places: list[int], everything_on: bool) -> None:
+    asyncio.run(_requests(cut(data, places), data, everything_on=everything_on))
 
 
 async def _responses(pieces: list[bytes], closes: bool) -> None:
