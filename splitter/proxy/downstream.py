@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
 from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
-from splitter.proxy.flow import Hold, ReadGate
+from splitter.proxy.flow import Hold, ReadGate, untaken_bytes
 from splitter.proxy.relay import Exchange
 from splitter.proxy.tunnel import Tunnel
 
@@ -75,7 +75,7 @@ class Downstream(asyncio.Protocol):
         "_pumping",
         "_served",
         "_tunnel",
-        "_unsent_bytes",
+        "_untaken_bytes",
         "_writable",
         "client",
         "deadline_s",
@@ -103,7 +103,7 @@ class Downstream(asyncio.Protocol):
         self._chunks: ChunkedReader | None = None
         self._pumping = False
         self._served = False
-        self._unsent_bytes = 0
+        self._untaken_bytes = 0
         self._writable = True
         self.deadline_s = inf
         self.slot = 0
@@ -157,14 +157,13 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._untaken_bytes = untaken_bytes(self.transport)
         served = self._tunnel or self._exchange
         if served is not None:
             served.on_downstream_full()
 
     def resume_writing(self) -> None:
         self._writable = True
-        self._unsent_bytes = 0
         served = self._tunnel or self._exchange
         if served is not None:
             served.on_downstream_drained()
@@ -200,8 +199,8 @@ class Downstream(asyncio.Protocol):
 
     def progressing(self) -> bool:
         """Whether the client has taken some of what waits for it since this was last asked."""
-        before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
-        return self._unsent_bytes < before
+        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
+        return self._untaken_bytes < before
 
     def busy(self) -> bool:
         """Whether something would be lost by closing now."""
@@ -295,15 +294,17 @@ class Downstream(asyncio.Protocol):
         self.close()
 
     def _watch_the_end(self) -> None:
-        self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._plane.wheel.set(self, _STALLED_S if self._unsent_bytes else _LINGER_S)
+        self._untaken_bytes = untaken_bytes(self.transport)
+        self._plane.wheel.set(self, _STALLED_S if self.transport.get_write_buffer_size() else _LINGER_S)
 
     def _close_when_taken(self) -> None:
         """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
-        before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
-        if self._unsent_bytes < before or (self._unsent_bytes and not before):
-            self._plane.wheel.set(self, _STALLED_S if self._unsent_bytes else _LINGER_S)
-        elif self._unsent_bytes or self._phase is _LINGER:
+        left, seen_before = self.transport.get_write_buffer_size(), self._untaken_bytes
+        lingers = self._phase is _LINGER
+        progressing = self.progressing() or (left and not seen_before)
+        if progressing and (left or lingers):
+            self._plane.wheel.set(self, _STALLED_S if left else _LINGER_S)
+        elif left or lingers:
             self.transport.abort()
         else:
             self.transport.close()

@@ -19,6 +19,7 @@ from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Sourc
 from splitter.http1.request import RequestHead
 from splitter.http1.response import ResponseHead
 from splitter.proxy.dial import refused_handshake
+from splitter.proxy.flow import Hold
 from splitter.routing import Backend, Decision, Reason
 
 if TYPE_CHECKING:
@@ -152,12 +153,15 @@ class Recovery(ABC):
         upstream, downstream = self._upstream, self._downstream
         if upstream is None:
             self.fail(overload("no connection to the backend became free in time"))
-        elif downstream.progressing() or upstream.progressing():
-            downstream.set_deadline(self._timeouts.idle_s)  # slow, but not silent
         elif not downstream.writable:
+            if downstream.progressing():
+                downstream.set_deadline(self._timeouts.idle_s)  # slow, but not silent
+                return
             self._let_go()
             self._record()
             downstream.abort()
+        elif downstream.gate.reasons & Hold.PEER_FULL and upstream.progressing():
+            downstream.set_deadline(self._timeouts.idle_s)
         elif not self._request_done and not downstream.gate.reasons and not self._awaits_leave():
             self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
         else:

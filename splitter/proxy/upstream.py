@@ -19,7 +19,7 @@ from splitter.http1.fields import Pair
 from splitter.http1.request import CHUNKED, NO_BODY
 from splitter.http1.response import SWITCHING, UNTIL_CLOSE, ResponseHead, ResponseHeadReader
 from splitter.proxy.deadlines import Wheel
-from splitter.proxy.flow import ReadGate
+from splitter.proxy.flow import ReadGate, untaken_bytes
 from splitter.stats import Stats
 
 _HIGH_WATER_BYTES = 256 * 1024
@@ -95,7 +95,7 @@ class Upstream(asyncio.Protocol):
         "_raw",
         "_reader",
         "_stats",
-        "_unsent_bytes",
+        "_untaken_bytes",
         "_wheel",
         "authority",
         "deadline_s",
@@ -124,7 +124,7 @@ class Upstream(asyncio.Protocol):
         self.heard = False
         self.reused = False
         self.idle_since_s = 0.0
-        self._unsent_bytes = 0
+        self._untaken_bytes = 0
         self._wheel: Wheel | None = None
         self.deadline_s = inf
         self.slot = 0
@@ -180,13 +180,12 @@ class Upstream(asyncio.Protocol):
             listener.on_upstream_lost(exc)
 
     def pause_writing(self) -> None:
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._untaken_bytes = untaken_bytes(self.transport)
         told = self._raw or self._listener
         if told is not None:
             told.on_upstream_full()
 
     def resume_writing(self) -> None:
-        self._unsent_bytes = 0
         told = self._raw or self._listener
         if told is not None:
             told.on_upstream_drained()
@@ -241,7 +240,7 @@ class Upstream(asyncio.Protocol):
         self._raw = None
         self._phase = _CLOSED
         if not self.transport.is_closing():
-            self._unsent_bytes = self.transport.get_write_buffer_size()
+            self._untaken_bytes = untaken_bytes(self.transport)
             self._wheel = wheel
             wheel.set(self, _STALLED_S)
             self.transport.close()
@@ -255,8 +254,8 @@ class Upstream(asyncio.Protocol):
 
     def progressing(self) -> bool:
         """Whether the backend has taken some of what waits for it since this was last asked."""
-        before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
-        return self._unsent_bytes < before
+        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
+        return self._untaken_bytes < before
 
     def finish(self, *, reusable: bool) -> None:
         """The exchange is over: back to the pool, or closed."""
