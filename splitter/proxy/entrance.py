@@ -124,6 +124,8 @@ class Entrance:
         """Take a few of those who wait; whether there may be more."""
         for _ in range(_BATCH):
             if self._count() >= self._most:
+                if self._beginning:
+                    return False  # some of them are counted twice; this is called again at once
                 self._pause()
                 self._complain("connections_full", limit=self._most)
                 self._make_room()

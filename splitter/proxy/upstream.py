@@ -160,7 +160,7 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._raw is not None:
             self._raw.on_upstream_eof()
-            return True  # the other direction may go on
+            return self._news is not _TLS_NEWS  # the other direction may go on; asyncio's TLS knows only both
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -12,7 +12,7 @@ import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import uvloop
@@ -112,10 +112,13 @@ class Live:
 
     plane: DataPlane
     port: int
-    errors: list[BaseException]
+    clients: list[Writer] = field(default_factory=list)
 
     async def connect(self) -> tuple[Reader, Writer]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+        """A client, closed at the end if it still is one."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.clients.append(writer)
+        return reader, writer
 
     async def ask(self, request: bytes = GET) -> bytes:
         """One request on a connection of its own; all that comes back."""
@@ -160,10 +163,13 @@ async def live(
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     port = listening.getsockname()[1]
     plane.serve(listening)
+    running = Live(plane, port)
     try:
-        yield Live(plane, port, errors)
+        yield running
         assert not errors
     finally:
+        for writer in running.clients:
+            writer.close()
         await plane.drain(0)
         await tasks.close()
 

@@ -18,7 +18,7 @@ from splitter.client_tls import ClientTls, Renewed, TlsFileError, client_context
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.proxy.dial import Endpoint
 from splitter.tasks import Tasks
-from tests.integration.live import GET, Reader, Writer, at, live, on_uvloop, says, serving
+from tests.integration.live import GET, Reader, Writer, at, live, on_uvloop, read_head, says, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 
@@ -213,6 +213,26 @@ async def test_a_backend_that_speaks_no_tls_is_told_apart(tmp_path: Path) -> Non
     async with serving(plain) as port:
         async with live(over_tls(port, ClientTls(Authority(tmp_path).ca))) as running:
             assert error_in(await running.ask()) == ("connect", "could not connect: it does not speak TLS")
+
+
+@on_uvloop
+async def test_a_tunnel_to_a_backend_over_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def switches(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        writer.write((await reader.readexactly(5)).upper())
+        await writer.drain()
+
+    authority = Authority(tmp_path)
+    async with serving(switches, authority.server()) as port:
+        async with live(over_tls(port, ClientTls(authority.ca))) as running:
+            reader, writer = await running.connect()
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello")
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.read() == b"HELLO"
+            assert running.plane.gauges().tunnels == 0
+            writer.close()
+    assert caplog.records == []
 
 
 @on_uvloop
