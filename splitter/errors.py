@@ -92,6 +92,11 @@ def no_connection(why: str) -> ExchangeError:
     return ExchangeError("connect", f"could not connect: {why}", status=502, source=Source.UPSTREAM, retry=Retry.ALWAYS)
 
 
+def exhausted(what: str) -> ExchangeError:
+    """This process lacks something itself: nothing was sent, and no backend is to blame."""
+    return ExchangeError("exhausted", what, status=503, source=Source.INTERNAL, retry=Retry.ALWAYS)
+
+
 def overload(what: str) -> ExchangeError:
     """The backend has no connection to spare: nothing was sent."""
     return ExchangeError("overload", what, status=503, source=Source.UPSTREAM, retry=Retry.ALWAYS)

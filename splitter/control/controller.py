@@ -29,6 +29,7 @@ def table_of(config: Config) -> Table:
             sources=sources if route.key is None else tuple(route.key),
             methods=frozenset(method.encode() for method in route.methods or ()),
             template=route.path,
+            fallback_methods=frozenset(method.encode() for method in route.fallback_methods),
         )
         for route in rollout.routes
     )
@@ -52,20 +53,27 @@ class Controller:
     config: Config
     plane: Plane
     backend_up: dict[str, bool] = field(default_factory=dict)
+    down: dict[str, frozenset[str]] = field(default_factory=dict)
     reload_fault: str = ""
 
     def snapshot(self) -> Snapshot:
         domain_up = self.backend_up.get(Backend.DOMAIN, True)
         legacy_up = self.backend_up.get(Backend.LEGACY, True)
-        return Snapshot(table_of(self.config), domain_ejected=legacy_up and not domain_up)
+        return Snapshot(
+            table_of(self.config),
+            domain_ejected=legacy_up and not domain_up,
+            down=frozenset((name, url) for name, urls in self.down.items() for url in urls),
+            tunnel_grace_s=self.config.rollout.tunnel_grace_s,
+        )
 
     async def publish(self) -> Published:
         """Put what is known now in force; returns when every worker decides by it."""
         return await self.plane.publish(self.snapshot())
 
-    async def on_backend(self, name: str, up: bool) -> None:
-        """A backend went up or down."""
+    async def on_backend(self, name: str, up: bool, down: frozenset[str] = frozenset()) -> None:
+        """A backend or some of its endpoints went up or down; `down` are the URLs of those that are down now."""
         log = structlog.get_logger()
+        self.down[name] = down
         if self.backend_up.get(name) is not up:
             self.backend_up[name] = up
             (log.info if up else log.warning)("backend_up" if up else "backend_down", backend=name)
