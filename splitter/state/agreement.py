@@ -28,6 +28,8 @@ def agree(here: Record, found: Record) -> Record:
 
     Where the two have parted, the longer history goes on, the found one if they are equally long.
     """
+    if found == here:
+        return here
     if follows(found, here):
         return found
     if follows(here, found):
