@@ -43,13 +43,13 @@ _T = TypeVar("_T")
 
 
 class FileStore:
-    """See the top of the file. `path` is relative to the working directory, as `state.url` says it."""
+    """See the top of the file. `path` is as `state.url` says it; a link is followed, and stays one."""
 
     is_shared = False
 
     def __init__(self, path: Path, disk_s: float = DISK_S) -> None:
         self.where = f"{FILE_SCHEME}{path}"
-        self._path = path
+        self._given = path
         self._disk_s = disk_s
         self._turn = asyncio.Lock()
         self._hangs_since_s: float | None = None
@@ -85,9 +85,9 @@ class FileStore:
             done = _in_thread(work, loop)
             try:
                 return await asyncio.wait_for(asyncio.shield(done), self._disk_s)
-            except OSError as error:
-                raise StoreError(f"{self.where}: {error.strerror or error}") from None
-            except TimeoutError:
+            except OSError as error:  # a TimeoutError is one too
+                if done.done():
+                    raise StoreError(f"{self.where}: {error.strerror or error}") from None
                 self._hangs_since_s = started_s
                 done.add_done_callback(lambda _: self._answers_again())
                 raise StoreError(f"{self.where}: the disk did not answer within {self._disk_s:g} s") from None
@@ -96,6 +96,10 @@ class FileStore:
         self._hangs_since_s = None
 
     # --- in the thread ----------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _path(self) -> Path:
+        return Path(os.path.realpath(self._given))
 
     def _load(self) -> Stored | None:
         try:
