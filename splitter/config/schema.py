@@ -22,7 +22,6 @@ DEFAULT: Final = "default"
 
 _UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("rollout.plan", "the plan is checked, but no stage is started yet"),
-    ("rollout.tunnel_grace", "there is no rollback yet that could close tunnels"),
     ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
 )
 

@@ -275,7 +275,6 @@ def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
     sentences = parse(text, "f.yaml", {"SPLITTER_STATE_URL": "redis://a", "SPLITTER_WORKERS": "4"}).not_in_force()
     assert [sentence.partition(":")[0] for sentence in sentences] == [
         "rollout.plan",
-        "rollout.tunnel_grace",
         "guardrails",
         "mirror.percent",
         "listen.workers",
