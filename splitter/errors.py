@@ -41,6 +41,10 @@ class ConfigError(SplitterError):
         self.faults = faults
 
 
+class IllegalTransition(SplitterError):
+    """A plan can't do that where it stands. The message names the event, the phase and what is possible instead."""
+
+
 class Source(Enum):
     """Whose fault it was that an exchange failed."""
 
