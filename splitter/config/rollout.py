@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from splitter.config.addresses import HookUrl
 from splitter.config.guardrails import StageLimits
 from splitter.config.kinds import Flag, Listing, Named, Nullable, PartsError, Text, Word
-from splitter.config.numbers import SHARE, Count, Duration, Number, Percent, Size, threshold_of
+from splitter.config.numbers import SHARE, Count, Duration, Percent, Size, threshold_of
 from splitter.config.sections import Section
 from splitter.config.traffic import Key, KeySource, Method, PathTemplate, RouteName, Trigger, template_parameters
 

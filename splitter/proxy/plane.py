@@ -293,5 +293,11 @@ class DataPlane:
         self.stats.record(
             decision.backend, decision.reason, decision.route, exchange.head.method, exchange.status, duration_s
         )
+        if decision.bucket >= 0:  # what was forced or had no key says nothing about the rollout
+            failure, latency_s = exchange.failure, exchange.head_s or duration_s
+            cut = bool(failure and exchange.error)
+            self.stats.judged.record(
+                decision.backend, decision.reason, decision.route, exchange.status, failure, latency_s, cut=cut
+            )
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

@@ -72,7 +72,9 @@ class Exchange:
         "_upstream",
         "decision",
         "error",
+        "failure",
         "head",
+        "head_s",
         "request_id",
         "response_bytes",
         "started_s",
@@ -95,6 +97,8 @@ class Exchange:
         self.response_bytes = 0
         self.status = 0
         self.error = ""
+        self.failure = ""
+        self.head_s = 0.0
         self._rescued = ""
         self.waiting = False
 
@@ -212,6 +216,7 @@ class Exchange:
         if head.status >= 500 and self._instead_of(head):
             return
         data = self._head_for_client(head)
+        self.head_s = perf_counter() - self.started_s
         self._downstream.set_deadline(self._timeouts.idle_s)
         if body:
             self.response_bytes = len(body)
@@ -358,6 +363,7 @@ class Exchange:
     def _blame(self, kind: str) -> None:
         """The backend failed this request, whatever the client will see of it."""
         self._plane.stats.fail(self.decision.backend, kind)
+        self.failure = self.failure or kind  # the first one's: of domain, when legacy failed to rescue it
         if kind != "overload" and self._pool is not None:
             self._pool.failed()
 
