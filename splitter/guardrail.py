@@ -76,7 +76,7 @@ class _Weighted:
 
     def latency(self) -> list[float]:
         rows = ([count * weight for count in tally.latency] for tally, weight in self._routes)
-        return [sum(column) for column in zip(*rows, strict=True)]
+        return list(map(sum, zip(*rows, strict=True)))
 
 
 class _Sides:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import add, sub
 from typing import Any, Final
 
 LATENCY_BOUNDS_S: Final = tuple(0.0005 * 2 ** (step / 8) for step in range(137))
@@ -46,16 +47,28 @@ class Tally:
     def failed(self) -> int:
         return sum(self.failures.values())
 
-    def add(self, other: Tally, times: int = 1) -> None:
-        """Add another's numbers; with -1, take them away."""
-        self.requests += times * other.requests
+    def add(self, other: Tally) -> None:
+        """Add another's numbers to these."""
+        self.requests += other.requests
         for kind, count in other.failures.items():
-            self.failures[kind] = self.failures.get(kind, 0) + times * count
-        self.errors += times * other.errors
-        self.refused += times * other.refused
-        self.left += times * other.left
-        self.turned_away += times * other.turned_away
-        self.latency = [mine + times * theirs for mine, theirs in zip(self.latency, other.latency, strict=True)]
+            self.failures[kind] = self.failures.get(kind, 0) + count
+        self.errors += other.errors
+        self.refused += other.refused
+        self.left += other.left
+        self.turned_away += other.turned_away
+        self.latency = list(map(add, self.latency, other.latency))
+
+    def since(self, earlier: Tally) -> Tally:
+        """What came on top of an earlier state of the same."""
+        on_top = Tally.__new__(Tally)
+        on_top.requests = self.requests - earlier.requests
+        on_top.failures = {kind: count - earlier.failures.get(kind, 0) for kind, count in self.failures.items()}
+        on_top.errors = self.errors - earlier.errors
+        on_top.refused = self.refused - earlier.refused
+        on_top.left = self.left - earlier.left
+        on_top.turned_away = self.turned_away - earlier.turned_away
+        on_top.latency = list(map(sub, self.latency, earlier.latency))
+        return on_top
 
     def to_wire(self) -> list[Any]:
         """As lists, texts and numbers; latencies as pairs of index and count, since most counts are 0."""
@@ -71,6 +84,8 @@ class Tally:
             tally.latency[index] = count
         return tally
 
+
+_NOTHING: Final = Tally()
 
 Window = dict[str, Tally]
 """One side over some time, by route."""
@@ -120,23 +135,24 @@ class Judged:
         elif status >= 400 and status != LEFT:
             tally.refused += 1
 
-    def merge(self, other: Judged, times: int = 1) -> None:
-        """Add another's totals; with -1, take them away."""
+    def merge(self, other: Judged) -> None:
+        """Add another plane's totals to these."""
         for mine, theirs in ((self.legacy, other.legacy), (self.domain, other.domain)):
             for route, tally in theirs.items():
                 if route not in mine:
                     mine[route] = Tally()
-                mine[route].add(tally, times)
+                mine[route].add(tally)
 
     def copy(self) -> Judged:
-        copied = Judged()
-        copied.merge(self)
-        return copied
+        return self.since(Judged())
 
     def since(self, earlier: Judged) -> Judged:
         """What came on top of earlier totals of the same planes."""
-        on_top = self.copy()
-        on_top.merge(earlier, -1)
+        on_top = Judged()
+        on_top.legacy, on_top.domain = (
+            {route: tally.since(then[route]) if route in then else tally.since(_NOTHING) for route, tally in now.items()}
+            for now, then in ((self.legacy, earlier.legacy), (self.domain, earlier.domain))
+        )
         return on_top
 
     def to_wire(self) -> dict[str, Any]:

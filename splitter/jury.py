@@ -90,8 +90,7 @@ class Jury:
         blamed = self.watch(totals)
         totals = totals.copy()
         self._past.add(now_s, totals)
-        start_s, window = self._past.window(totals, self._limits.most_requests)
-        verdict = self._judge(window)
+        start_s, verdict = self._look_back(totals)
         bad = self._count(now_s, totals, start_s, verdict)
         if blamed is None and self._bad_windows >= self._needed:
             blamed = bad
@@ -100,6 +99,18 @@ class Jury:
 
     def _judge(self, window: Judged) -> Verdict:
         return judge(window.legacy, window.domain, self._limits, self._streak.run)
+
+    def _look_back(self, totals: Judged) -> tuple[float, Verdict]:
+        """The verdict over the last window, and since when. Latency needs more requests: over a longer one if need be."""
+        limits = self._limits
+        start_s, window = self._past.window(totals, limits.min_requests)
+        verdict = self._judge(window)
+        if limits.latency_p95_ratio_max is None or total(window.domain).requests >= limits.latency_min_requests:
+            return start_s, verdict
+        start_s, window = self._past.window(totals, limits.latency_min_requests)
+        longer = self._judge(window).results
+        chosen = zip(verdict.results, longer, strict=True)
+        return start_s, Verdict(tuple(more if more.rule is Rule.LATENCY_P95_RATIO else last for last, more in chosen))
 
     def _count(self, now_s: float, totals: Judged, start_s: float, verdict: Verdict) -> RuleResult | None:
         """Count bad windows in a row; the reason if this one was. After a bad one only what came after it is looked at."""

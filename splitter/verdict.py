@@ -38,21 +38,13 @@ class Limits:
     confidence: float = 0.95
     min_requests: int = 100
     error_rate_max: float | None = 0.05
-    error_rate_margin: float | None = 0.0
+    error_rate_margin: float | None = 0.02
     success_rate_min: float | None = 0.95
     latency_p95_ratio_max: float | None = 1.5
     latency_min_requests: int = 200
     latency_margin_s: float = 0.0
     mix_drift_max: float | None = None
     consecutive_failures: int | None = 20
-
-    @property
-    def most_requests(self) -> int:
-        """Requests of domain with which every rule can tell."""
-        needs = [self.min_requests]
-        if self.latency_p95_ratio_max is not None:
-            needs.append(self.latency_min_requests)
-        return max(needs)
 
 
 def limits_of(guardrails: Guardrails, stage: StageLimits | None = None) -> Limits:

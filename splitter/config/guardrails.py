@@ -80,10 +80,10 @@ class Guardrails(Section):
         ),
     )
     error_rate_margin: Annotated[float | None, Nullable(SHARE)] = Field(
-        default=0.0,
+        default=0.02,
         description=(
-            "How much more than legacy's requests domain's must fail for domain to be blamed: 0 is more at all, 0.02 is "
-            "by two points. `null`: blamed whatever legacy does."
+            "How much more often than legacy's requests domain's must fail for domain to be blamed: 0.02 is by two points. "
+            "`null`: it is blamed whatever legacy does."
         ),
     )
     success_rate_min: Annotated[float | None, Nullable(SHARE)] = Field(

@@ -61,7 +61,7 @@ guardrails.min_requests: 100
 guardrails.bad_windows: 2
 guardrails.confidence: 0.95
 guardrails.error_rate_max: 0.05
-guardrails.error_rate_margin: 0
+guardrails.error_rate_margin: 0.02
 guardrails.success_rate_min: 0.95
 guardrails.latency_p95_ratio_max: 1.5
 guardrails.latency_min_requests: 200
