@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from splitter.guardrail import Run, in_a_row, judge
-from splitter.judged import Judged, Window, total
+from splitter.judged import Judged, Window
 from splitter.verdict import Limits, Outcome, Rule, RuleResult, Verdict
 
 _YOUNGEST: Final = 0.25
@@ -103,14 +103,14 @@ class Jury:
     def _look_back(self, totals: Judged) -> tuple[float, Verdict]:
         """The verdict over the last window, and since when. Latency needs more requests: over a longer one if need be."""
         limits = self._limits
-        start_s, window = self._past.window(totals, limits.min_requests)
-        verdict = self._judge(window)
-        if limits.latency_p95_ratio_max is None or total(window.domain).requests >= limits.latency_min_requests:
-            return start_s, verdict
-        start_s, window = self._past.window(totals, limits.latency_min_requests)
-        longer = self._judge(window).results
+        start, start_of_latency = (self._past.start(least) for least in (limits.min_requests, limits.latency_min_requests))
+        verdict = self._judge(totals.since(start.totals))
+        if limits.latency_p95_ratio_max is None or start_of_latency.at_s >= start.at_s:
+            return start.at_s, verdict
+        longer = self._judge(totals.since(start_of_latency.totals)).results
         chosen = zip(verdict.results, longer, strict=True)
-        return start_s, Verdict(tuple(more if more.rule is Rule.LATENCY_P95_RATIO else last for last, more in chosen))
+        results = tuple(more if more.rule is Rule.LATENCY_P95_RATIO else last for last, more in chosen)
+        return start_of_latency.at_s, Verdict(results)
 
     def _count(self, now_s: float, totals: Judged, start_s: float, verdict: Verdict) -> RuleResult | None:
         """Count bad windows in a row; the reason if this one was. After a bad one only what came after it is looked at."""
@@ -130,43 +130,54 @@ class Jury:
         return bad
 
 
+class _Moment(NamedTuple):
+    """Totals at a time, with the requests of both sides, which are asked for often."""
+
+    at_s: float
+    totals: Judged
+    domain: int
+    legacy: int
+
+
+def _moment(at_s: float, totals: Judged) -> _Moment:
+    domain, legacy = (sum(tally.requests for tally in side.values()) for side in (totals.domain, totals.legacy))
+    return _Moment(at_s, totals, domain, legacy)
+
+
 class _Past:
     """Totals as they were: at every look within the last window, once a window before that, and at the beginning."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._recent: deque[tuple[float, Judged]] = deque()
-        self._older: deque[tuple[float, Judged]] = deque(maxlen=_REACH)
+        self._recent: deque[_Moment] = deque()
+        self._older: deque[_Moment] = deque(maxlen=_REACH)
 
     def begin(self, now_s: float, totals: Judged) -> None:
         self._recent.clear()
         self._older.clear()
-        self._recent.append((now_s, totals))
+        self._recent.append(_moment(now_s, totals))
 
     def add(self, now_s: float, totals: Judged) -> None:
         recent, older = self._recent, self._older
-        recent.append((now_s, totals))
-        while len(recent) > 1 and recent[1][0] <= now_s - self._window_s:
+        recent.append(_moment(now_s, totals))
+        while len(recent) > 1 and recent[1].at_s <= now_s - self._window_s:
             passed = recent.popleft()
-            if not older or passed[0] >= older[-1][0] + self._window_s:
+            if not older or passed.at_s >= older[-1].at_s + self._window_s:
                 older.append(passed)
 
     def fell(self, totals: Judged) -> bool:
-        before = self._recent[-1][1]
-        return any(
-            total(now).requests < total(then).requests
-            for now, then in ((totals.domain, before.domain), (totals.legacy, before.legacy))
-        )
+        """Whether these are less than the last ones."""
+        last, now = self._recent[-1], _moment(0.0, totals)
+        return now.domain < last.domain or now.legacy < last.legacy
 
-    def window(self, totals: Judged, least: int) -> tuple[float, Judged]:
-        """The last window and when it started; a longer one, as far as it takes, when domain had fewer than `least`."""
-        start_s, then = self._recent[0]
-        window = totals.since(then)
-        for earlier_s, earlier in reversed(self._older):
-            if total(window.domain).requests >= least:
+    def start(self, least: int) -> _Moment:
+        """Where the last window starts; a longer one, as far as it takes, when domain had fewer than `least` in it."""
+        start, now = self._recent[0], self._recent[-1]
+        for earlier in reversed(self._older):
+            if now.domain - start.domain >= least:
                 break
-            start_s, window = earlier_s, totals.since(earlier)
-        return start_s, window
+            start = earlier
+        return start
 
 
 class Streak:

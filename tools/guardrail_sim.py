@@ -31,6 +31,7 @@ EVERY_S: Final = 2.0
 BAD_WINDOWS: Final = 2
 BOUNDS: Final = np.array(LATENCY_BOUNDS_S)
 _LOOKS: Final = int(WINDOW_S / EVERY_S)
+_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ class Side:
 class Truth:
     """Both sides, and requests per second on each."""
 
-    name: str
-    domain: Side
+    domain: Side = field(default_factory=Side)
     legacy: Side = field(default_factory=Side)
     per_second: float = 20.0
 
@@ -91,6 +91,7 @@ class Ending:
 
 
 def draw(side: Side, per_second: float, steps: int, rng: np.random.Generator) -> Traffic:
+    """So many steps of one side."""
     requests = rng.poisson(per_second * EVERY_S, steps)
     failures = rng.binomial(requests, side.errors_at(np.arange(steps, dtype=np.float64) * EVERY_S))
     return Traffic(requests, failures, rng.multinomial(requests, side.shares()))
@@ -100,7 +101,7 @@ def joined(first: Traffic, then: Traffic) -> Traffic:
     return Traffic(*(np.concatenate([getattr(first, name), getattr(then, name)]) for name in Traffic.__dataclass_fields__))
 
 
-def run(domain: Traffic, legacy: Traffic, limits: Limits, *, looks_from: int = 0) -> Ending:
+def run(domain: Traffic, legacy: Traffic, limits: Limits, *, looks_from: int = 0, bad_windows: int = BAD_WINDOWS) -> Ending:
     """Give it to a jury, look by look, until it wants something done. Time counts from step `looks_from`."""
     totals = Judged()
     sides = []
@@ -108,7 +109,7 @@ def run(domain: Traffic, legacy: Traffic, limits: Limits, *, looks_from: int = 0
         tally = window["default"] = Tally()
         latency = traffic.latency.cumsum(axis=0)
         sides.append((tally, traffic.requests.cumsum().tolist(), traffic.failures.cumsum().tolist(), latency))
-    jury = Jury(WINDOW_S, BAD_WINDOWS, 0.0, totals, limits)
+    jury = Jury(WINDOW_S, bad_windows, 0.0, totals, limits)
     for step in range(len(domain.requests)):
         for tally, requests, failures, latency in sides:
             tally.requests = requests[step]
@@ -123,20 +124,41 @@ def run(domain: Traffic, legacy: Traffic, limits: Limits, *, looks_from: int = 0
 
 # --- a domain that turns bad ------------------------------------------------------------------------------------------
 
+CAUGHT_WITHIN: Final = 3
+"""Windows in which a domain that turned bad is to be caught."""
 
-def onsets(truth: Truth, runs: int, lasts_s: float, seed: int, limits: Limits = Limits()) -> list[Ending]:  # noqa: B008
-    """Runs of a domain that is healthy for two windows, and then as `truth` says. Endings before that are negative."""
+
+@dataclass(frozen=True)
+class Onsets:
+    """Endings of runs in which domain turned from healthy to its truth; times count from then."""
+
+    endings: list[Ending]
+
+    def caught(self, within_windows: float = CAUGHT_WITHIN) -> float:
+        """The share of runs in which something was done by then, and not before it was time."""
+        until_s = within_windows * WINDOW_S
+        return sum(ending.after_s is not None and 0 < ending.after_s <= until_s for ending in self.endings) / len(
+            self.endings
+        )
+
+    def after_s(self, quantile: float) -> float:
+        """By when that share of the runs was caught."""
+        times = sorted(math.inf if ending.after_s is None else ending.after_s for ending in self.endings)
+        return times[min(len(times) - 1, int(quantile * len(times)))]
+
+
+def onsets(truth: Truth, runs: int, seed: int, lasts_s: float = CAUGHT_WITHIN * WINDOW_S) -> Onsets:
+    """Runs of a domain that is healthy for a window, and then as `truth` says for so long."""
     rng = np.random.default_rng(seed)
-    warm, steps = 2 * _LOOKS, int(lasts_s / EVERY_S)
-    healthy = Side()
+    healthy, steps = Side(), int(lasts_s / EVERY_S)
     endings = []
     for _ in range(runs):
-        sides = [
-            joined(draw(healthy, truth.per_second, warm, rng), draw(side, truth.per_second, steps, rng))
+        domain, legacy = (
+            joined(draw(healthy, truth.per_second, _LOOKS, rng), draw(side, truth.per_second, steps, rng))
             for side in (truth.domain, truth.legacy)
-        ]
-        endings.append(run(sides[0], sides[1], limits, looks_from=warm))
-    return endings
+        )
+        endings.append(run(domain, legacy, _LIMITS, looks_from=_LOOKS))
+    return Onsets(endings)
 
 
 # --- a domain that is well, hour after hour ---------------------------------------------------------------------------
@@ -144,11 +166,11 @@ def onsets(truth: Truth, runs: int, lasts_s: float, seed: int, limits: Limits = 
 
 @dataclass(frozen=True)
 class Hours:
-    """False alarms in so many simulated hours; how many hours were drawn out in full."""
+    """False alarms in so many simulated hours; in how many of these a window was bad."""
 
     hours: int
     alarms: list[Ending]
-    in_full: int
+    with_bad_window: int
 
     @property
     def at_most_per_1000(self) -> float:
@@ -159,30 +181,40 @@ class Hours:
 def _poisson_upper(count: int, confidence: float) -> float:
     """The mean with which so few events, or fewer, have a chance of 1 - confidence."""
     low, high = 0.0, 10.0 * (count + 1)
-    for _ in range(100):
+    for _ in range(60):
         mean = (low + high) / 2
         chance = math.exp(-mean) * sum(mean**k / math.factorial(k) for k in range(count + 1))
         low, high = (mean, high) if chance > 1 - confidence else (low, mean)
     return high
 
 
-def well(truth: Truth, hours: int, seed: int, limits: Limits = Limits()) -> Hours:  # noqa: B008
+def well(truth: Truth, hours: int, seed: int) -> Hours:
     """Hours of a domain of which nothing should be wanted, each begun anew: as after a change of the percent."""
     rng = np.random.default_rng(seed)
     alarms: list[Ending] = []
-    in_full = 0
+    bad = 0
     batch = 100
     for begun in range(0, hours, batch):
-        coarse = _Coarse(truth, min(batch, hours - begun), limits, rng)
+        coarse = Coarse(truth, min(batch, hours - begun), rng)
         for hour in np.flatnonzero(coarse.may_fail()).tolist():
             domain, legacy = coarse.in_full(coarse.domain, hour), coarse.in_full(coarse.legacy, hour)
-            if not (coarse.errors_may_fail[hour] or latency_may_fail(domain, legacy, limits)):
-                continue
-            in_full += 1
-            ending = run(domain, legacy, limits)
-            if ending.after_s is not None:
-                alarms.append(ending)
-    return Hours(hours, alarms, in_full)
+            if coarse.errors_may_fail[hour] or latency_may_fail(domain, legacy):
+                bad += 1
+                ending = run(domain, legacy, _LIMITS)
+                if ending.after_s is not None:
+                    alarms.append(ending)
+    return Hours(hours, alarms, bad)
+
+
+def thin(truth: Truth, hours: int, seed: int) -> Hours:
+    """The same for traffic so thin that windows reach further back: every hour in full, looked at every 2 s."""
+    rng = np.random.default_rng(seed)
+    steps = int(3600 / EVERY_S)
+    endings = [
+        run(draw(truth.domain, truth.per_second, steps, rng), draw(truth.legacy, truth.per_second, steps, rng), _LIMITS)
+        for _ in range(hours)
+    ]
+    return Hours(hours, [ending for ending in endings if ending.after_s is not None], hours)
 
 
 _APART: Final = 3
@@ -197,22 +229,22 @@ def p95_buckets(latency: Counts) -> Counts:
     return result
 
 
-def latency_may_fail(domain: Traffic, legacy: Traffic, limits: Limits) -> bool:
+def latency_may_fail(domain: Traffic, legacy: Traffic) -> bool:
     """Whether in any window of an hour the ratio of the 95th percentiles is surely over its limit."""
-    z, (one, other) = z_of(limits.confidence), (_P95(side, limits) for side in (domain, legacy))
+    z, one, other = z_of(_LIMITS.confidence), P95(domain), P95(legacy)
     value, low = np.log(one.at(0.0)) - np.log(other.at(0.0)), np.log(one.at(-z))
     down, up = np.log(one.at(0.0)) - low, np.log(other.at(z)) - np.log(other.at(0.0))
-    sure = np.exp(value - np.hypot(down, up)) > (limits.latency_p95_ratio_max or math.inf)
+    sure = np.exp(value - np.hypot(down, up)) > (_LIMITS.latency_p95_ratio_max or math.inf)
     return bool((sure & one.enough & other.enough).any())
 
 
-class _P95:
+class P95:
     """`splitter.estimates.quantile` for the window up to every look of an hour."""
 
-    def __init__(self, side: Traffic, limits: Limits) -> None:
+    def __init__(self, side: Traffic) -> None:
         self._below = windows(side.latency[np.newaxis])[0].cumsum(axis=1).astype(np.float64)
         self._size = np.maximum(self._below[:, -1], 1.0)
-        self.enough = self._below[:, -1] >= limits.latency_min_requests
+        self.enough = self._below[:, -1] >= _LIMITS.latency_min_requests
 
     def at(self, z: float) -> NDArray[np.float64]:
         """The value `z` standard deviations of its rank away from the percentile."""
@@ -237,15 +269,14 @@ class _Drawn:
     cells: Counts
 
 
-class _Coarse:
+class Coarse:
     """Hours in which latencies are told apart only near the 95th percentile of legacy's truth."""
 
     _REACH: Final = 6
 
-    def __init__(self, truth: Truth, hours: int, limits: Limits, rng: np.random.Generator) -> None:
+    def __init__(self, truth: Truth, hours: int, rng: np.random.Generator) -> None:
         self._steps = int(3600 / EVERY_S)
         self._rng = rng
-        self._limits = limits
         p95 = int(np.searchsorted(truth.legacy.shares().cumsum(), 0.95))
         self._edges = [0, *range(p95 - self._REACH, p95 + self._REACH + 1), len(BOUNDS) + 1]
         self.domain = self._draw(truth.domain, truth.per_second, hours)
@@ -262,7 +293,7 @@ class _Coarse:
     def may_fail(self) -> NDArray[np.bool_]:
         """By hour, whether any window could have failed: a share surely over its limit, a step without a success, or
         percentiles far apart or out of reach. `errors_may_fail` are those of the first two."""
-        limits, domain = self._limits, self.domain
+        limits, domain = _LIMITS, self.domain
         limit = min(limits.error_rate_max or 1.0, 1 - (limits.success_rate_min or 0.0))
         failures, requests = windows(domain.failures), windows(domain.requests)
         too_many = (wilson_low(failures, requests, z_of(limits.confidence)) > limit) & (requests >= limits.min_requests)

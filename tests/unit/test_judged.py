@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitter.judged import LATENCY_BOUNDS_S, Judged, Tally, total
@@ -85,6 +85,7 @@ def totals(draw: st.DrawFn) -> Judged:
     return judged
 
 
+@settings(max_examples=40)
 @given(totals(), totals())
 def test_totals_add_up_and_come_apart_again(one: Judged, other: Judged) -> None:
     both = one.copy()
