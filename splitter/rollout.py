@@ -114,7 +114,8 @@ TRANSITIONS: Final[dict[tuple[Phase, Event], Phase]] = {
 _BUTTONS: Final = (
     Event.START, Event.PAUSE, Event.CONTINUE, Event.PROMOTE, Event.RESUME, Event.ABORT, Event.ROLLBACK, Event.SET,
 )  # fmt: skip
-_MOVES_ON: Final = frozenset({Event.PROMOTE, Event.PROMOTE_FULL, Event.ADVANCE})
+MOVES_ON: Final = frozenset({Event.PROMOTE, Event.PROMOTE_FULL, Event.ADVANCE})
+"""Events that change something even where they lead to the same phase: the stage."""
 
 
 class Percents(NamedTuple):
@@ -166,7 +167,7 @@ def apply(
     """
     event = _meant(progress, event, plan)
     phase = _next(progress.phase, event)
-    if phase is progress.phase and event not in _MOVES_ON:
+    if phase is progress.phase and event not in MOVES_ON:
         return progress  # it is so already
     now = replace(_accounted(progress, now_s, LONGEST_TICK_S), phase=phase, waiting_for="", reason=reason)
     match event:
