@@ -11,6 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any, Final
 
+from splitter.judged import Judged
+
 BOUNDS_S: Final = (
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
     1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0,
@@ -57,6 +59,7 @@ class Stats:
         "failures",
         "fallbacks",
         "force_ignored",
+        "judged",
         "requests",
         "upstream_read_bytes",
         "upstream_written_bytes",
@@ -68,6 +71,7 @@ class Stats:
         self.failures: dict[tuple[str, str], int] = {}
         self.fallbacks: dict[tuple[str, str], int] = {}
         self.force_ignored = 0
+        self.judged = Judged()
         self.downstream_read_bytes = 0
         self.downstream_written_bytes = 0
         self.upstream_read_bytes = 0
@@ -106,6 +110,7 @@ class Stats:
         for fallback, count in other.fallbacks.items():
             self.fallbacks[fallback] = self.fallbacks.get(fallback, 0) + count
         self.force_ignored += other.force_ignored
+        self.judged.merge(other.judged)
         self.downstream_read_bytes += other.downstream_read_bytes
         self.downstream_written_bytes += other.downstream_written_bytes
         self.upstream_read_bytes += other.upstream_read_bytes
@@ -119,6 +124,7 @@ class Stats:
             "failures": [[*key, count] for key, count in self.failures.items()],
             "fallbacks": [[*key, count] for key, count in self.fallbacks.items()],
             "force_ignored": self.force_ignored,
+            "judged": self.judged.to_wire(),
             "downstream_read_bytes": self.downstream_read_bytes,
             "downstream_written_bytes": self.downstream_written_bytes,
             "upstream_read_bytes": self.upstream_read_bytes,
@@ -136,6 +142,7 @@ class Stats:
         stats.failures = {(backend, kind): count for backend, kind, count in wire["failures"]}
         stats.fallbacks = {(kind, outcome): count for kind, outcome, count in wire["fallbacks"]}
         stats.force_ignored = wire["force_ignored"]
+        stats.judged = Judged.from_wire(wire["judged"])
         stats.downstream_read_bytes = wire["downstream_read_bytes"]
         stats.downstream_written_bytes = wire["downstream_written_bytes"]
         stats.upstream_read_bytes = wire["upstream_read_bytes"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from splitter.config.addresses import BackendUrl, IpNetwork, Sender, TcpAddress, UnixAddress
 from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
+from splitter.config.guardrails import Guardrails, StageLimits
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
-from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
+from splitter.config.rollout import Fallback, Mirror, Rollout, Route, Stage
 from splitter.config.schema import Config, leaves
 from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen, Listener, Tls
 from splitter.config.traffic import KeySource
@@ -39,6 +40,7 @@ __all__ = [
     "Route",
     "Sender",
     "Stage",
+    "StageLimits",
     "TcpAddress",
     "Tls",
     "UnixAddress",

@@ -14,8 +14,9 @@ from pydantic import BaseModel, Field, PrivateAttr
 from pydantic.fields import FieldInfo
 
 from splitter.config.addresses import UNIX_PREFIX
+from splitter.config.guardrails import Guardrails
 from splitter.config.kinds import Kind, Word
-from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout
+from splitter.config.rollout import Fallback, Mirror, Rollout
 from splitter.config.sections import AccessLogConfig, Admin, Backends, Limits, Listen, Listener, Section, StateConfig
 
 DEFAULT: Final = "default"

@@ -292,5 +292,12 @@ class DataPlane:
         self.stats.record(
             decision.backend, decision.reason, decision.route, exchange.head.method, exchange.status, duration_s
         )
+        failure, error = exchange.failure, exchange.error
+        # What was forced or had no key says nothing about the rollout; an error without a failure was the client's.
+        if decision.bucket >= 0 and (failure or not error):
+            cut, latency_s = bool(failure and error), exchange.head_s or duration_s
+            self.stats.judged.record(
+                decision.backend, decision.reason, decision.route, exchange.status, failure, latency_s, cut=cut
+            )
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

@@ -46,7 +46,7 @@ class Recovery(ABC):
 
     __slots__ = (
         "_answer", "_downstream", "_epoch", "_held", "_plane", "_pool", "_request_done", "_rescued", "_timeouts", "_tried",
-        "_upstream", "decision", "error", "head", "request_id", "status", "waiting",
+        "_upstream", "decision", "error", "failure", "head", "request_id", "status", "waiting",
     )  # fmt: skip
 
     head: RequestHead
@@ -54,6 +54,7 @@ class Recovery(ABC):
     decision: Decision
     status: int
     error: str
+    failure: str
     waiting: bool
     _answer: Answer
     _downstream: Downstream
@@ -204,6 +205,7 @@ class Recovery(ABC):
     def _blame(self, kind: str) -> None:
         """The backend failed this request, whatever the client will see of it."""
         self._plane.stats.fail(self.decision.backend, kind)
+        self.failure = self.failure or kind  # the first one's: of domain, when legacy failed to rescue it
         if kind != "overload" and self._pool is not None:
             self._pool.failed(self)
 

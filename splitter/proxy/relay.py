@@ -49,7 +49,16 @@ _DONE: Final = Answer.DONE
 class Exchange(Recovery):
     """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
 
-    __slots__ = ("_chunk_out", "_continued", "_keep_alive", "_target", "response_bytes", "started_s", "traceparent")
+    __slots__ = (
+        "_chunk_out",
+        "_continued",
+        "_keep_alive",
+        "_target",
+        "head_s",
+        "response_bytes",
+        "started_s",
+        "traceparent",
+    )
 
     def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
         self._plane = plane
@@ -67,6 +76,8 @@ class Exchange(Recovery):
         self.response_bytes = 0
         self.status = 0
         self.error = ""
+        self.failure = ""
+        self.head_s = 0.0
         self._rescued = ""
         self._tried: tuple[EndpointPool, ...] = ()
         self.traceparent = b""
@@ -193,6 +204,7 @@ class Exchange(Recovery):
         if head.status >= 500 and self._instead_of(head):
             return
         data = self._head_for_client(head)
+        self.head_s = perf_counter() - self.started_s
         self._downstream.set_deadline(self._timeouts.idle_s)
         if body:
             self.response_bytes = len(body)

@@ -71,15 +71,20 @@ rollout.salt: ""
 rollout.force: open
 rollout.routes: []
 rollout.plan: []
+rollout.count_time_away: false
 rollout.tunnel_grace: null
 guardrails.window: 1m
 guardrails.every: 2s
 guardrails.min_requests: 100
 guardrails.bad_windows: 2
+guardrails.confidence: 0.95
 guardrails.error_rate_max: 0.05
+guardrails.error_rate_margin: 0.02
 guardrails.success_rate_min: 0.95
 guardrails.latency_p95_ratio_max: 1.5
 guardrails.latency_min_requests: 200
+guardrails.latency_margin: 0s
+guardrails.mix_drift_max: null
 guardrails.consecutive_failures: 20
 guardrails.action: rollback
 fallback.on: [connect, timeout, reset, "502", "503", "504"]
@@ -133,7 +138,14 @@ def test_values_have_units_the_code_counts_in() -> None:
           percent: 0.29
           tunnel_grace: 5m
           routes: [{name: a, path: "/a/{b}/*", percent: 33.33, methods: [GET], key: ["path:b", "jwt:sub", "query:q"]}]
-          plan: [{percent: 1.15, hold: 2d, approve: yes, routes: {a: 40}}, {percent: 100}]
+          plan:
+            - percent: 1.15
+              hold: 2d
+              approve: yes
+              confirm: "https://gate.example:9000/may-go?token=t"
+              limits: {error_rate_max: 0.1, consecutive_failures: 50}
+              routes: {a: 40}
+            - percent: 100
         limits: {body_bytes: 1.5MiB}
         """,
         "f.yaml",
@@ -153,6 +165,12 @@ def test_values_have_units_the_code_counts_in() -> None:
     assert (rollout.percent_threshold, route.percent_threshold, stage.percent_threshold) == (29, 3333, 115)
     assert (stage.hold_s, stage.approve, stage.routes) == (172_800.0, True, {"a": 40.0})
     assert (last.hold_s, last.approve, last.percent_threshold) == (None, False, 10_000)
+    assert (stage.confirm, last.confirm) == ("https://gate.example:9000/may-go?token=t", None)
+    assert (stage.limits.error_rate_max, stage.limits.consecutive_failures) == (0.1, 50)
+    assert stage.limits.success_rate_min is last.limits.error_rate_max is None
+    shown = {leaf.path: leaf.show() for leaf in leaves(config)}
+    assert shown["rollout.plan[0].confirm"] == "https://gate.example:9000/may-go?***"
+    assert shown["rollout.plan[0].limits.error_rate_max"] == "0.1"
     assert config.limits.body_bytes == 1_572_864
 
 
