@@ -6,8 +6,8 @@ Must not know: how either plane works. Invariant: both are values; neither side 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 from splitter.routing import Table
 from splitter.stats import Stats
@@ -28,6 +28,22 @@ class Gauges:
     downstream: int = 0
     tunnels: int = 0
     upstream: dict[str, int] = field(default_factory=dict)
+
+    def merge(self, other: Gauges) -> None:
+        """Add what another data plane has now."""
+        self.downstream += other.downstream
+        self.tunnels += other.tunnels
+        for state, count in other.upstream.items():
+            self.upstream[state] = self.upstream.get(state, 0) + count
+
+    def to_wire(self) -> dict[str, Any]:
+        """As texts and numbers only, for orjson."""
+        return asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Gauges:
+        """Raises TypeError for what `to_wire` did not make."""
+        return cls(**wire)
 
 
 class Plane(Protocol):

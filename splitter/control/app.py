@@ -6,6 +6,7 @@ Invariant: health is 200 while any backend can be reached, and names every fault
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,9 +18,10 @@ from aiohttp import web
 from splitter import __version__
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
-from splitter.metrics import CONTENT_TYPE, Reading, render
+from splitter.metrics import Reading, form_for, render
 from splitter.routing import BUCKETS
 from splitter.snapshot import Plane
+from splitter.usage import usage_of
 
 HEALTH: Final = "/api/v1/monitoring/health"
 METRICS: Final = "/api/v1/monitoring/metrics"
@@ -139,8 +141,13 @@ async def _metrics(request: web.Request) -> web.Response:
         snapshot=state.controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        config_reloads=state.controller.reloads,
+        config_ok=not state.controller.reload_fault,
+        workers={"draining" if state.life is Life.DRAINING else "serving": 1},
+        usage=usage_of([os.getpid()]),
     )
-    return web.Response(body=render(reading), headers={"Content-Type": CONTENT_TYPE})
+    form = form_for(request.headers.get("Accept", ""))
+    return web.Response(body=render(reading, form), headers={"Content-Type": form.value})
 
 
 async def _rollout(request: web.Request) -> web.Response:

@@ -45,12 +45,16 @@ def table_of(config: Config) -> Table:
 
 @dataclass(slots=True)
 class Controller:
-    """Holds the configuration in force and what is known of the backends. `reload_fault`: why the last reload failed."""
+    """Holds the configuration in force and what is known of the backends.
+
+    `reload_fault`: why the last reload failed; `reloads` counts them by outcome.
+    """
 
     config: Config
     plane: Plane
     backend_up: dict[str, bool] = field(default_factory=dict)
     reload_fault: str = ""
+    reloads: dict[str, int] = field(default_factory=lambda: {"ok": 0, "failed": 0})
 
     def snapshot(self) -> Snapshot:
         domain_up = self.backend_up.get(Backend.DOMAIN, True)
@@ -72,4 +76,10 @@ class Controller:
         """Put the rollout part of a newly read configuration in force."""
         self.config = config
         self.reload_fault = ""
+        self.reloads["ok"] += 1
         self.publish()
+
+    def refuse(self, fault: str) -> None:
+        """Keep the configuration in force, because the new one has a fault."""
+        self.reload_fault = fault
+        self.reloads["failed"] += 1

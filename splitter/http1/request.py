@@ -28,6 +28,10 @@ _ANY_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([^ \t\r\n\x00-\x1f\x7f-\xff]
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.%A-Za-z\-_~]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#@]+)(/[^#]*|\?[^#]*)?", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
+# W3C Trace Context section 3.2: version, trace, parent, flags; a version after 00 may have more behind them.
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.DOTALL
+)
 
 # What llhttp is told instead of the request line, which is judged here: it knows a fixed list of methods, some of which
 # (SOURCE, SETUP, ...) it takes for other protocols, and any token is a method (RFC 9110 section 9.1).
@@ -296,6 +300,15 @@ def request_id_of(head: RequestHead) -> bytes | None:
     """The client's own request id, if it is one that can be logged and forwarded as it is."""
     value = head.fields.get(b"x-request-id")
     return value if value is not None and _REQUEST_ID.fullmatch(value) else None
+
+
+def trace_id_of(head: RequestHead) -> str:
+    """The 32 hexadecimal digits of the trace the client's `traceparent` names; empty without a valid one."""
+    value = head.fields.get(b"traceparent")
+    if value is None:
+        return ""
+    found = _TRACEPARENT.fullmatch(value)
+    return "" if found is None or (found[1] == b"00" and found[3]) else found[2].decode()
 
 
 def render_request(head: RequestHead, target: bytes, forwarded: Forwarded, request_id: bytes, authority: bytes) -> bytes:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from time import perf_counter
+from time import perf_counter, time
 from typing import Final, Protocol
 
 from splitter.errors import BadRequest, ExchangeError
@@ -117,10 +117,12 @@ class DataPlane:
         access_log: AccessLog | None,
         *,
         clock: Callable[[], float],
+        unix_time: Callable[[], float] = time,
         random_bits: Callable[[int], int] = secrets.randbits,
         dial: Dial = dial,
     ) -> None:
         self.clock = clock
+        self._unix_time = unix_time
         self.stats = Stats()
         self.settings = settings
         self.head_limits = settings.head_limits
@@ -281,7 +283,7 @@ class DataPlane:
             close=True,
         )
         downstream.write(reply)
-        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+        self.stats.refuse(error.status)
         if self._access_log is not None:
             self._access_log.refused(downstream.peer, error)
 
@@ -293,5 +295,7 @@ class DataPlane:
         self.stats.record(
             decision.backend, decision.reason, decision.route, exchange.head.method, exchange.status, duration_s
         )
+        if exchange.trace_id:
+            self.stats.show(decision.backend, decision.route, duration_s, exchange.trace_id, self._unix_time())
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

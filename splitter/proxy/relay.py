@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source, cut_short, no_answer, overload
 from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
-from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
+from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of, trace_id_of
 from splitter.http1.response import ResponseHead, render_interim, render_response
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
@@ -77,6 +77,7 @@ class Exchange:
         "response_bytes",
         "started_s",
         "status",
+        "trace_id",
         "waiting",
     )
 
@@ -107,6 +108,7 @@ class Exchange:
     def start(self) -> None:
         head, plane = self.head, self._plane
         self.request_id = request_id_of(head) or plane.new_request_id()
+        self.trace_id = trace_id_of(head)
         self._target = without_force(head.target) if FORCE_PARAMETER in head.query else head.target
         self._decide()
         if self.decision.force_ignored:
