@@ -34,11 +34,12 @@ from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import follow
 from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
-from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
+from splitter.logs import FLUSH_EVERY_S, AccessLog, Logs, configure
 from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
 from splitter.proxy.pool import Endpoint, PoolLimits
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
+from splitter.stats import Stats
 from splitter.tasks import Tasks
 
 Address = TcpAddress | UnixAddress
@@ -154,21 +155,25 @@ async def _pages(state: State, internal_socket: str, admin: Address) -> AsyncIte
         await operators.cleanup()
 
 
-async def _flush(access_log: AccessLog) -> None:
+def _flush(access_log: AccessLog, stats: Stats) -> None:
+    for why, lines in access_log.flush().items():
+        stats.lose_lines(why, lines)
+
+
+async def _keep_flushing(access_log: AccessLog, stats: Stats) -> None:
     while True:
         await asyncio.sleep(FLUSH_EVERY_S)
-        access_log.flush()
+        _flush(access_log, stats)
 
 
-async def serve(config: Config, path: Path | None) -> int:
+async def serve(config: Config, path: Path | None, logs: Logs) -> int:
     """Run until a signal; 0 when every request was allowed to end. Raises CannotStartError."""
     loop = asyncio.get_running_loop()
     log = structlog.get_logger()
     for sentence in config.not_in_force():
         log.warning("not_in_force", what=sentence)
     tasks = Tasks(lambda name, error: log.error("task_failed", task=name, exc_info=error))
-    sample = config.access_log.sample
-    access_log = AccessLog(sys.stdout.buffer, sample, random.random, utc_now) if sample else None
+    access_log = AccessLog(logs, config.access_log.sample, random.random)
     folder = tempfile.mkdtemp(prefix="splitter-")
     internal_socket = f"{folder}/internal.sock"
     try:
@@ -183,8 +188,7 @@ async def serve(config: Config, path: Path | None) -> int:
             loop.add_signal_handler(number, stop.set)
         async with _pages(state, internal_socket, config.admin.address):
             await prober.run(tasks)
-            if access_log is not None:
-                tasks.start(_flush(access_log), "access log")
+            tasks.start(_keep_flushing(access_log, plane.stats), "access log")
             tasks.start(follow(path, controller, loop), "configuration")
             address = await _listen(plane, config.listen.address)
             state.life = Life.SERVING
@@ -199,8 +203,7 @@ async def serve(config: Config, path: Path | None) -> int:
         return 0
     finally:
         await tasks.close()
-        if access_log is not None:
-            access_log.flush()
+        access_log.flush()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -219,9 +222,11 @@ def _keep_freed_memory() -> None:
 def run(config: Config, path: Path | None = None) -> int:
     """Run a splitter in this process; the exit status. `path` is the configuration file to follow, if there is one."""
     _keep_freed_memory()
-    configure(config.log_level, terminal=sys.stdout.isatty())
+    logs = configure(config.log_level, terminal=sys.stdout is not None and sys.stdout.isatty())
     try:
-        return uvloop.run(serve(config, path))
+        return uvloop.run(serve(config, path, logs))
     except CannotStartError as error:
         print(f"splitter: {error}", file=sys.stderr)  # noqa: T201 - to the person at the terminal
         return 1
+    finally:
+        logs.output.close()

@@ -156,4 +156,6 @@ def _escaped(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:d}.0" if isinstance(value, int) and -_EXACT < value < _EXACT else floatToGoString(value)
+    if isinstance(value, int) and -_EXACT < value < _EXACT:
+        return f"{value:d}.0"
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call] # prometheus_client's has no types

@@ -20,7 +20,7 @@ from splitter.fallback import Budget, FallbackPolicy
 from splitter.http1.reply import render_error
 from splitter.http1.request import Forwarded, HeadLimits, RequestHeadReader
 from splitter.keys import Network, is_trusted, parse_address
-from splitter.outlier import Breaker
+from splitter.outlier import Breaker, State
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.downstream import Downstream
 from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, Shared, dial
@@ -31,6 +31,7 @@ from splitter.stats import Stats
 from splitter.tasks import Tasks
 
 _EXPIRE_EVERY_S: Final = 1.0
+_ENDPOINT_IS: Final = {State.CLOSED: "back", State.OPEN: "out", State.HALF_OPEN: "on_trial"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,12 @@ class PlaneSettings:
 
 
 class AccessLog(Protocol):
-    """Gets every request that ended, when it did."""
+    """Hears of every request that ended, of every failure, and of every change of an endpoint's state."""
 
     def request(self, exchange: Exchange, duration_s: float) -> None: ...
     def refused(self, peer: str, error: BadRequest) -> None: ...
+    def failed(self, exchange: Exchange, kind: str, detail: str, duration_s: float) -> None: ...
+    def endpoint(self, backend: str, upstream: str, state: str) -> None: ...
 
 
 def _mark(backend: Backend, reason: Reason) -> bytes:
@@ -136,11 +139,12 @@ class DataPlane:
         self.budget = Budget()
         self._budgeted = 0
         self.requests = 0
-        shared = Shared(tasks, self.stats, clock, dial, self._judge_domain)
+        shared = Shared(tasks, self.stats, clock, dial, self._on_breaker)
         self.backends = {
             name: RunningBackend(backend.timeouts, _pool(name, backend, shared))
             for name, backend in settings.backends.items()
         }
+        self._breakers: dict[EndpointPool, State] = {}
         self._tasks = tasks
         self._access_log = access_log
         self._connections: set[Downstream] = set()
@@ -165,6 +169,15 @@ class DataPlane:
         """Domain is out when probes or its own answers say so, but only while legacy is fit to take over."""
         domain, legacy = self.backends[Backend.DOMAIN].pool, self.backends[Backend.LEGACY].pool
         self.domain_ejected = self.snapshot.domain_ejected or (not domain.fit() and legacy.fit())
+
+    def _on_breaker(self) -> None:
+        self._judge_domain()
+        for name, backend in self.backends.items():
+            for pool in backend.pool.endpoints:
+                before, state = self._breakers.get(pool, State.CLOSED), pool.breaker.state
+                self._breakers[pool] = state
+                if state is not before and self._access_log is not None:
+                    self._access_log.endpoint(name, pool.name, _ENDPOINT_IS[state])
 
     def gauges(self) -> Gauges:
         found = Gauges(downstream=len(self._connections), tunnels=self._tunnels)
@@ -286,6 +299,12 @@ class DataPlane:
         self.stats.refuse(error.status)
         if self._access_log is not None:
             self._access_log.refused(downstream.peer, error)
+
+    def on_failure(self, exchange: Exchange, kind: str, detail: str) -> None:
+        """Count and log what the backend of a request did wrong."""
+        self.stats.fail(exchange.decision.backend, kind)
+        if self._access_log is not None:
+            self._access_log.failed(exchange, kind, detail, perf_counter() - exchange.started_s)
 
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""

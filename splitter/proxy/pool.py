@@ -91,6 +91,7 @@ class EndpointPool:
 
     __slots__ = (
         "_closed", "_connecting", "_idle", "_lent", "_limits", "_reader", "_shared", "_waiters", "breaker", "endpoint",
+        "name",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +104,7 @@ class EndpointPool:
         self.breaker = breaker
         self._shared = shared
         self.endpoint = endpoint
+        self.name = endpoint.authority.decode()
         self._limits = limits
         self._reader = ResponseHeadReader(limits.headers)
         self._idle: list[Upstream] = []

@@ -70,9 +70,11 @@ class Exchange:
         "_target",
         "_timeouts",
         "_upstream",
+        "answered_s",
         "decision",
         "error",
         "head",
+        "request_bytes",
         "request_id",
         "response_bytes",
         "started_s",
@@ -93,6 +95,8 @@ class Exchange:
         self._held: HeldBody | None = None if self._request_done else HeldBody()
         self._keep_alive = False
         self._chunk_out = False
+        self.answered_s = 0.0
+        self.request_bytes = 0
         self.response_bytes = 0
         self.status = 0
         self.error = ""
@@ -102,6 +106,11 @@ class Exchange:
     @property
     def peer(self) -> str:
         return self._downstream.peer
+
+    @property
+    def upstream(self) -> str:
+        """The address of the endpoint asked last."""
+        return self._pool.name if self._pool is not None else ""
 
     # --- decide, acquire, send ---
 
@@ -173,6 +182,7 @@ class Exchange:
 
     def on_request_data(self, data: bytes) -> None:
         """A piece of the body, in order."""
+        self.request_bytes += len(data)
         self._pass_up(encode_chunk(data) if self.head.shape.body == CHUNKED else data)
         if self._upstream is not None and self._answer is _NONE:
             self._downstream.set_deadline(self._timeouts.idle_s)
@@ -222,6 +232,7 @@ class Exchange:
 
     def _head_for_client(self, head: ResponseHead) -> bytes:
         self.status = head.status
+        self.answered_s = perf_counter() - self.started_s
         self._answer = _HEAD_SENT
         plane, asked = self._plane, self.head
         keep_alive = asked.shape.keep_alive and self._request_done and not plane.draining
@@ -342,7 +353,7 @@ class Exchange:
         """The one place where an error becomes a status, or the end of the connection when it is too late for one."""
         self._let_go()
         if error.source is Source.UPSTREAM:
-            self._blame(error.kind)
+            self._blame(error.kind, error.message)
             nothing_sent = error.retry is Retry.ALWAYS
             if self._answer is _NONE and self._fall_back(error.kind, nothing_sent=nothing_sent):
                 return
@@ -357,15 +368,15 @@ class Exchange:
         self._record()
         self._downstream.on_exchange_done(keep_alive=keep_alive)
 
-    def _blame(self, kind: str) -> None:
+    def _blame(self, kind: str, detail: str) -> None:
         """The backend failed this request, whatever the client will see of it."""
-        self._plane.stats.fail(self.decision.backend, kind)
+        self._plane.on_failure(self, kind, detail)
         if kind != "overload" and self._pool is not None:
             self._pool.failed()
 
     def _instead_of(self, head: ResponseHead) -> bool:
         """The backend answered that it failed: have legacy answer, if it may. Otherwise that answer is passed on."""
-        self._blame("5xx")
+        self._blame("5xx", f"the backend answered {head.status}")
         return self._plane.fallback.covers_status(head.status) and self._fall_back(str(head.status))
 
     def _fall_back(self, trigger: str, *, nothing_sent: bool = False) -> bool:
