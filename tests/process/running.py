@@ -75,7 +75,7 @@ def wait_until(check: Callable[[], bool], timeout_s: float = START_S) -> None:
 
 @contextlib.contextmanager
 def splitter(
-    folder: Path, config: str = "", *, output: Path | None = None, prefix: Sequence[str] = (), **environment: str
+    folder: Path, config: str = "", output: Path | None = None, prefix: Sequence[str] = (), /, **environment: str
 ) -> Iterator[Splitter]:
     """A running splitter with this configuration, ready to be asked. `output`: instead of a log in the folder; `prefix`: the
     command that is to run it."""

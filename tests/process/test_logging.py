@@ -68,7 +68,7 @@ def unread_pipe(folder: Path) -> Iterator[Path]:
 def test_a_pipe_nobody_reads_stops_nothing(tmp_path: Path, legacy: str) -> None:
     with (
         unread_pipe(tmp_path) as place,
-        splitter(tmp_path, "rollout: {percent: 0}\n", output=place, LEGACY_URL=legacy) as running,
+        splitter(tmp_path, "rollout: {percent: 0}\n", place, LEGACY_URL=legacy) as running,
     ):
         ask_many(running, 100)  # the pipe is full now
         before_bytes = running.rss_bytes
@@ -82,7 +82,7 @@ def test_a_pipe_nobody_reads_stops_nothing(tmp_path: Path, legacy: str) -> None:
 
 def test_a_full_disk_stops_nothing(tmp_path: Path, legacy: str) -> None:
     config = "rollout: {percent: 0}\n"
-    with splitter(tmp_path, config, output=Path("/dev/full"), LEGACY_URL=legacy) as running:
+    with splitter(tmp_path, config, Path("/dev/full"), LEGACY_URL=legacy) as running:
         ask_many(running, 200)
         wait_until(lambda: lost_lines(running, "failed") >= 200)
         assert running.stop() == 0
@@ -91,7 +91,7 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, legacy: str) -> None:
 def test_no_output_at_all_stops_nothing(tmp_path: Path, legacy: str) -> None:
     """Started with its standard output closed: the next descriptor that is opened gets its number, and must stay clean."""
     config, prefix = "rollout: {percent: 0}\n", ["sh", "-c", 'exec "$@" >&-', "sh"]
-    with splitter(tmp_path, config, prefix=prefix, LEGACY_URL=legacy) as running:
+    with splitter(tmp_path, config, None, prefix, LEGACY_URL=legacy) as running:
         ask_many(running, 200)
         assert running.stop() == 0
         assert running.log.read_text() == ""
