@@ -172,7 +172,7 @@ class Stats:
 
     def to_wire(self) -> Wire:
         wire: Wire = {name: [[*key, count] for key, count in getattr(self, name).items()] for name in _COUNTERS}
-        wire["numbers"] = [getattr(self, name) for name in _NUMBERS]
+        wire |= {name: getattr(self, name) for name in _NUMBERS}
         wire["durations"] = [[*place, *histogram.to_wire()] for place, histogram in self.durations.items()]
         return wire
 
@@ -182,7 +182,7 @@ class Stats:
         stats = cls()
         for name in _COUNTERS:
             setattr(stats, name, {tuple(key): count for *key, count in wire[name]})
-        for name, number in zip(_NUMBERS, wire["numbers"], strict=True):
-            setattr(stats, name, number)
+        for name in _NUMBERS:
+            setattr(stats, name, wire[name])
         stats.durations = {(backend, route): Histogram.from_wire(rest) for backend, route, *rest in wire["durations"]}
         return stats

@@ -7,6 +7,7 @@ Invariant: health is 200 while any backend can be reached, and names every fault
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -135,16 +136,18 @@ async def _ready(request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     state = request.app[STATE]
+    totals = await state.plane.collect()
     reading = Reading(
-        stats=state.plane.stats,
-        gauges=state.plane.gauges(),
+        stats=totals.stats,
+        gauges=totals.gauges,
         snapshot=state.controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
         config_reloads=state.controller.reloads,
         config_ok=not state.controller.reload_fault,
-        workers={"draining" if state.life is Life.DRAINING else "serving": 1},
-        usage=usage_of([os.getpid()]),
+        workers=Counter(worker.state for worker in totals.workers),
+        worker_deaths=totals.deaths,
+        usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),
     )
     form = form_for(request.headers.get("Accept", ""))
     return web.Response(body=render(reading, form), headers={"Content-Type": form.value})

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
-from math import nan
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
-from splitter.snapshot import Gauges, Snapshot
+from splitter.snapshot import Death, Gauges, Snapshot, WorkerState
 from splitter.stats import Histogram, Stats
 from splitter.usage import Usage
 
@@ -23,35 +22,41 @@ ROLLBACK_BY: Final = ("operator", "guardrail", "signal", "config", "peer")
 
 RELOAD_OUTCOMES: Final = ("ok", "failed")
 
-WORKER_STATES: Final = ("starting", "serving", "draining")
+WORKER_STATES: Final = tuple(state.value for state in WorkerState)
+
+DEATHS: Final = tuple(death.value for death in Death)
+
+VERDICTS: Final = {"fail": -1, "no_data": 0, "pass": 1}
+"""What a guardrail says, and the number that a graph shows for it."""
+
+
+Counts = Mapping[Any, int]
+"""By a word, or by a StrEnum, whose mappings would not be ones by words to mypy."""
 
 
 class PlanPhase(StrEnum):
-    """Where the plan stands. WAITING is a stage whose hold is over and that may not go on yet."""
+    """Where the plan stands."""
 
-    NONE = "none"
+    IDLE = "idle"
     RUNNING = "running"
-    WAITING = "waiting"
     PAUSED = "paused"
-    DONE = "done"
+    WAITING = "waiting"
+    FROZEN = "frozen"
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled_back"
     ABORTED = "aborted"
-
-
-class Verdict(IntEnum):
-    """What a guardrail says, as the number that a graph shows."""
-
-    FAIL = -1
-    NO_DATA = 0
-    PASS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class GuardrailReading:
-    """One rule's last verdict, with the value it saw and the limit it held it against; NaN for none."""
+    """One rule's last verdict, with the value it saw and the limit it held it against, None for none.
 
-    verdict: Verdict = Verdict.NO_DATA
-    value: float = nan
-    limit: float = nan
+    `verdict` is one of VERDICTS.
+    """
+
+    verdict: str = "no_data"
+    value: float | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,9 @@ class Reading:
     """See the top of the file.
 
     `backend_up` by backend. `plan_step` counts stages from 0, -1 without a plan in progress; `plan_hold_left_s` is how long
-    the stage still lasts. `guardrails` by rule, `rollbacks` by who, `config_reloads` by outcome, `workers` by state:
-    words that are not in the closed sets above are counted as `other`. `rollback_durations`: from the decision until in
-    force on all workers.
+    the stage still lasts at least. `guardrails` by rule, `rollbacks` by who, `config_reloads` by outcome, `workers` by
+    state, `worker_deaths` by why: words that are not in the closed sets above are counted as `other`.
+    `rollback_durations`: from the decision until in force on all workers.
     """
 
     stats: Stats
@@ -71,14 +76,14 @@ class Reading:
     backend_up: Mapping[str, bool] = field(default_factory=dict)
     plan_step: int = -1
     plan_stages: int = 0
-    plan_phase: PlanPhase = PlanPhase.NONE
+    plan_phase: str = PlanPhase.IDLE
     plan_hold_left_s: float = 0.0
     guardrails: Mapping[str, GuardrailReading] = field(default_factory=dict)
-    rollbacks: Mapping[str, int] = field(default_factory=dict)
+    rollbacks: Counts = field(default_factory=dict)
     rollback_durations: Histogram = field(default_factory=Histogram)
-    config_reloads: Mapping[str, int] = field(default_factory=dict)
+    config_reloads: Counts = field(default_factory=dict)
     config_ok: bool = True
     state_store_up: bool = True
-    workers: Mapping[str, int] = field(default_factory=dict)
-    worker_restarts: int = 0
+    workers: Counts = field(default_factory=dict)
+    worker_deaths: Counts = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)

@@ -6,7 +6,8 @@ Invariant: every series of known label values is there before its first event, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from math import nan
 from typing import Final
 
 from splitter.metrics.families import (
@@ -29,10 +30,13 @@ from splitter.metrics.families import (
     requests_series,
 )
 from splitter.metrics.reading import (
+    DEATHS,
     GUARDRAIL_RULES,
     RELOAD_OUTCOMES,
     ROLLBACK_BY,
+    VERDICTS,
     WORKER_STATES,
+    Counts,
     GuardrailReading,
     PlanPhase,
     Reading,
@@ -45,7 +49,7 @@ def _one(read: Callable[[Reading], Value]) -> Callable[[Reading], Values]:
     return lambda reading: {(): read(reading)}
 
 
-def _closed(words: Mapping[str, int], known: Sequence[str]) -> Values:
+def _closed(words: Counts, known: Sequence[str]) -> Values:
     """Numbers by a word, those of words that are not known added up."""
     found: dict[LabelValues, Value] = {}
     others = 0
@@ -172,8 +176,8 @@ FAMILIES: Final = (
     Family(
         "splitter_plan_phase",
         Kind.GAUGE,
-        "1 for the phase the plan is in; `waiting` is a stage whose hold is over and that may not go on yet.",
-        lambda reading: {(reading.plan_phase.value,): 1},
+        "1 for the phase the plan is in. `waiting`: for a person or a hook to let it go on; `frozen`: by a guardrail.",
+        lambda reading: {(reading.plan_phase,): 1},
         (Label("phase", tuple(phase.value for phase in PlanPhase)),),
     ),
     Family(
@@ -186,21 +190,21 @@ FAMILIES: Final = (
         "splitter_guardrail_verdict",
         Kind.GAUGE,
         "A guardrail's last verdict: 1 pass, 0 too little data, -1 fail.",
-        _guardrails(lambda guardrail: guardrail.verdict),
+        _guardrails(lambda guardrail: VERDICTS[guardrail.verdict]),
         (RULE,),
     ),
     Family(
         "splitter_guardrail_value",
         Kind.GAUGE,
         "What the guardrail measured; NaN while there is too little data.",
-        _guardrails(lambda guardrail: guardrail.value),
+        _guardrails(lambda guardrail: nan if guardrail.value is None else guardrail.value),
         (RULE,),
     ),
     Family(
         "splitter_guardrail_limit",
         Kind.GAUGE,
         "What the guardrail's value is held against; NaN for a rule that is off.",
-        _guardrails(lambda guardrail: guardrail.limit),
+        _guardrails(lambda guardrail: nan if guardrail.limit is None else guardrail.limit),
         (RULE,),
     ),
     Family(
@@ -263,8 +267,9 @@ FAMILIES: Final = (
     Family(
         "splitter_worker_restarts_total",
         Kind.COUNTER,
-        "Workers that ended without being told to and were replaced.",
-        _one(lambda reading: reading.worker_restarts),
+        "Workers that had to be replaced: they ended, answered no ping, or did not confirm a snapshot in time.",
+        lambda reading: _closed(reading.worker_deaths, DEATHS),
+        (Label("why", DEATHS),),
     ),
     Family(
         "splitter_log_lines_lost_total",

@@ -51,8 +51,3 @@ async def test_a_request_of_a_trace_is_an_example(value: bytes) -> None:
 )
 async def test_what_is_no_traceparent_is_none(value: bytes) -> None:
     assert await examples(value) == []
-
-
-async def test_an_example_is_kept_for_a_second() -> None:
-    first, second = (b"00-%b-%b-01" % (letter * 32, PARENT) for letter in (b"a", b"b"))
-    assert {example.trace_id for example in await examples(first, second)} == {"a" * 32}

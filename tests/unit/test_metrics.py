@@ -18,7 +18,7 @@ from prometheus_client.samples import Exemplar
 from splitter.config import KeySource
 from splitter.metrics import FAMILIES, Form, GuardrailReading, PlanPhase, Reading, form_for, render
 from splitter.metrics.families import ANSWERS, Kind, Route
-from splitter.metrics.reading import GUARDRAIL_RULES, ROLLBACK_BY, Verdict
+from splitter.metrics.reading import GUARDRAIL_RULES, ROLLBACK_BY
 from splitter.routing import Rule, Table
 from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import BOUNDS_S, FAILURE_KINDS, METHODS, MIRROR_OUTCOMES, Histogram, Stats
@@ -171,10 +171,10 @@ def test_what_the_control_plane_tells_is_shown() -> None:
     found = samples(
         reading(
             plan_step=1, plan_stages=4, plan_phase=PlanPhase.WAITING, plan_hold_left_s=12.5,
-            guardrails={"error_rate": GuardrailReading(Verdict.FAIL, 0.079, 0.05)},
+            guardrails={"error_rate": GuardrailReading("fail", 0.079, 0.05)},
             rollbacks={"operator": 2, "guardrail": 1, "martians": 3, "ghosts": 1}, rollback_durations=took,
             config_reloads={"failed": 1}, config_ok=False, state_store_up=False,
-            workers={"serving": 2}, worker_restarts=5, usage=Usage(1.5, 1 << 20, 30, 4096, 1.7e9),
+            workers={"ready": 2}, worker_deaths={"stuck": 5}, usage=Usage(1.5, 1 << 20, 30, 4096, 1.7e9),
         )
     )  # fmt: skip
     assert value(found, "splitter_plan_step") == 1
@@ -195,9 +195,9 @@ def test_what_the_control_plane_tells_is_shown() -> None:
     assert value(found, "splitter_config_reloads_total", outcome="failed") == 1
     assert value(found, "splitter_config_last_reload_successful") == 0
     assert value(found, "splitter_state_store_up") == 0
-    assert value(found, "splitter_workers", state="serving") == 2
+    assert value(found, "splitter_workers", state="ready") == 2
     assert value(found, "splitter_workers", state="starting") == 0
-    assert value(found, "splitter_worker_restarts_total") == 5
+    assert value(found, "splitter_worker_restarts_total", why="stuck") == 5
     assert value(found, "process_cpu_seconds_total") == 1.5
     assert value(found, "process_start_time_seconds") == 1.7e9
 
