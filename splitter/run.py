@@ -34,7 +34,7 @@ from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import follow
 from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
-from splitter.logs import FLUSH_EVERY_S, AccessLog, Logs, configure
+from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, current
 from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
 from splitter.proxy.pool import Endpoint, PoolLimits
 from splitter.routing import Backend
@@ -167,14 +167,14 @@ async def _keep_flushing(access_log: AccessLog, stats: Stats) -> None:
         _flush(access_log, stats)
 
 
-async def serve(config: Config, path: Path | None, logs: Logs) -> int:
+async def serve(config: Config, path: Path | None) -> int:
     """Run until a signal; 0 when every request was allowed to end. Raises CannotStartError."""
     loop = asyncio.get_running_loop()
     log = structlog.get_logger()
     for sentence in config.not_in_force():
         log.warning("not_in_force", what=sentence)
     tasks = Tasks(lambda name, error: log.error("task_failed", task=name, exc_info=error))
-    access_log = AccessLog(logs, config.access_log.sample, random.random)
+    access_log = AccessLog(current(), config.access_log.sample, random.random)
     folder = tempfile.mkdtemp(prefix="splitter-")
     internal_socket = f"{folder}/internal.sock"
     try:
@@ -226,7 +226,7 @@ def run(config: Config, path: Path | None = None) -> int:
     _keep_freed_memory()
     logs = configure(config.log_level, terminal=sys.stdout is not None and sys.stdout.isatty())
     try:
-        return uvloop.run(serve(config, path, logs))
+        return uvloop.run(serve(config, path))
     except CannotStartError as error:
         print(f"splitter: {error}", file=sys.stderr)  # noqa: T201 - to the person at the terminal
         return 1

@@ -29,8 +29,10 @@ FAILURE_KINDS: Final = ("connect", "timeout", "reset", "protocol", "overload", "
 
 FALLBACK_OUTCOMES: Final = ("rescued", "failed", "refused")
 
-MIRROR_OUTCOMES: Final = ("same", "different", "failed", "dropped")
-"""What became of a copy: answered alike, answered otherwise, not answered, not sent because too many were under way."""
+MIRROR_OUTCOMES: Final = ("match", "mismatch", "noise", "ignored", "dropped", "too_large", "failed", "skipped")
+"""What became of a request that was to be mirrored: answered alike; differently; differently where legacy differs from
+itself, or where a rule says that it does not matter; not copied for lack of room; too large to compare; not answered;
+chosen, but its own answer never ended, or the other side was out."""
 
 LOST_LINES: Final = ("suppressed", "unread", "failed")
 """Why a log line was not written: too many of its kind, nobody reads the output, the output refused it."""
@@ -152,7 +154,7 @@ class Stats:
         self.fallbacks[key] = self.fallbacks.get(key, 0) + 1
 
     def mirror(self, outcome: str) -> None:
-        """Count one copy sent to the other side, or not sent, by what became of it."""
+        """Count one request that was to be mirrored, by what became of it."""
         self.mirrored[outcome,] = self.mirrored.get((outcome,), 0) + 1
 
     def lose_lines(self, why: str, count: int) -> None:

@@ -7,7 +7,6 @@ Invariant: health is 200 while any backend can be reached, and names every fault
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -145,8 +144,8 @@ async def _metrics(request: web.Request) -> web.Response:
         backend_up=state.prober.up(),
         config_reloads=state.controller.reloads,
         config_ok=not state.controller.reload_fault,
-        workers=Counter(worker.state for worker in totals.workers),
-        worker_deaths=totals.deaths,
+        workers=totals.workers,
+        deaths=totals.deaths,
         usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),
     )
     form = form_for(request.headers.get("Accept", ""))

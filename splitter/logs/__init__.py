@@ -6,6 +6,6 @@ the lines of the data plane, `structured` is everybody else's structlog.
 
 from splitter.logs.output import Output
 from splitter.logs.requests import FLUSH_EVERY_S, AccessLog, Ended
-from splitter.logs.structured import Logs, configure, utc_now
+from splitter.logs.structured import Logs, configure, current, utc_now
 
-__all__ = ["FLUSH_EVERY_S", "AccessLog", "Ended", "Logs", "Output", "configure", "utc_now"]
+__all__ = ["FLUSH_EVERY_S", "AccessLog", "Ended", "Logs", "Output", "configure", "current", "utc_now"]

@@ -148,6 +148,14 @@ def _hold_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
 
 
+_of_this_process: list[Logs] = []
+
+
+def current() -> Logs:
+    """Where the lines of this process go. Raises IndexError before `configure`."""
+    return _of_this_process[-1]
+
+
 def configure(level: str, *, terminal: bool) -> Logs:
     """Set up logging for this process, to its standard output, if it has one. Once, and in a child after the fork."""
     _hold_standard_descriptors()
@@ -163,4 +171,5 @@ def configure(level: str, *, terminal: bool) -> Logs:
     root.handlers = [_FromStandardLibrary()]
     root.setLevel(max(logs.level, logging.WARNING))
     logging.captureWarnings(capture=True)
+    _of_this_process[:] = [logs]
     return logs

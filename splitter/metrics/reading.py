@@ -6,12 +6,12 @@ is found out. Invariant: everything has a value that means "nothing yet", so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from splitter.snapshot import Death, Gauges, Snapshot, WorkerState
+from splitter.snapshot import Death, Gauges, Snapshot, WorkerInfo
 from splitter.stats import Histogram, Stats
 from splitter.usage import Usage
 
@@ -22,16 +22,12 @@ ROLLBACK_BY: Final = ("operator", "guardrail", "signal", "config", "peer")
 
 RELOAD_OUTCOMES: Final = ("ok", "failed")
 
-WORKER_STATES: Final = tuple(state.value for state in WorkerState)
-
-DEATHS: Final = tuple(death.value for death in Death)
-
 VERDICTS: Final = {"fail": -1, "no_data": 0, "pass": 1}
 """What a guardrail says, and the number that a graph shows for it."""
 
 
 Counts = Mapping[Any, int]
-"""By a word, or by a StrEnum, whose mappings would not be ones by words to mypy."""
+"""By a word, or by a StrEnum, which would be no mapping by words to mypy."""
 
 
 class PlanPhase(StrEnum):
@@ -64,9 +60,9 @@ class Reading:
     """See the top of the file.
 
     `backend_up` by backend. `plan_step` counts stages from 0, -1 without a plan in progress; `plan_hold_left_s` is how long
-    the stage still lasts at least. `guardrails` by rule, `rollbacks` by who, `config_reloads` by outcome, `workers` by
-    state, `worker_deaths` by why: words that are not in the closed sets above are counted as `other`.
-    `rollback_durations`: from the decision until in force on all workers.
+    the stage still lasts at least. `guardrails` by rule, `rollbacks` by who and `config_reloads` by outcome: words that are
+    not in the closed sets above are counted as `other`. `rollback_durations`: from the decision until in force on all
+    workers. `deaths`: of workers that had to be replaced.
     """
 
     stats: Stats
@@ -84,6 +80,6 @@ class Reading:
     config_reloads: Counts = field(default_factory=dict)
     config_ok: bool = True
     state_store_up: bool = True
-    workers: Counts = field(default_factory=dict)
-    worker_deaths: Counts = field(default_factory=dict)
+    workers: Sequence[WorkerInfo] = ()
+    deaths: Mapping[Death, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)

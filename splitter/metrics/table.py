@@ -6,6 +6,7 @@ Invariant: every series of known label values is there before its first event, s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import nan
 from typing import Final
@@ -30,18 +31,17 @@ from splitter.metrics.families import (
     requests_series,
 )
 from splitter.metrics.reading import (
-    DEATHS,
     GUARDRAIL_RULES,
     RELOAD_OUTCOMES,
     ROLLBACK_BY,
     VERDICTS,
-    WORKER_STATES,
     Counts,
     GuardrailReading,
     PlanPhase,
     Reading,
 )
 from splitter.routing import BUCKETS
+from splitter.snapshot import Death, WorkerState
 from splitter.stats import FALLBACK_OUTCOMES, LOST_LINES, MIRROR_OUTCOMES, OTHER
 
 
@@ -129,8 +129,7 @@ FAMILIES: Final = (
     Family(
         "splitter_mirror_total",
         Kind.COUNTER,
-        "Copies of requests for the other side, by what became of them: answered the same, differently, not at all, or not"
-        " sent because too many were under way.",
+        "Requests that were to be mirrored to the other side, by what became of it.",
         lambda reading: reading.stats.mirrored,
         (Label("outcome", MIRROR_OUTCOMES),),
     ),
@@ -261,15 +260,15 @@ FAMILIES: Final = (
         "splitter_workers",
         Kind.GAUGE,
         "Worker processes.",
-        lambda reading: _closed(reading.workers, WORKER_STATES),
-        (Label("state", WORKER_STATES),),
+        lambda reading: Counter((worker.state.value,) for worker in reading.workers),
+        (Label("state", tuple(state.value for state in WorkerState)),),
     ),
     Family(
         "splitter_worker_restarts_total",
         Kind.COUNTER,
         "Workers that had to be replaced: they ended, answered no ping, or did not confirm a snapshot in time.",
-        lambda reading: _closed(reading.worker_deaths, DEATHS),
-        (Label("why", DEATHS),),
+        lambda reading: {(cause.value,): count for cause, count in reading.deaths.items()},
+        (Label("cause", tuple(cause.value for cause in Death)),),
     ),
     Family(
         "splitter_log_lines_lost_total",

@@ -20,7 +20,7 @@ from splitter.metrics import FAMILIES, Form, GuardrailReading, PlanPhase, Readin
 from splitter.metrics.families import ANSWERS, Kind, Route
 from splitter.metrics.reading import GUARDRAIL_RULES, ROLLBACK_BY
 from splitter.routing import Rule, Table
-from splitter.snapshot import Gauges, Snapshot
+from splitter.snapshot import Death, Gauges, Snapshot, WorkerInfo, WorkerState
 from splitter.stats import BOUNDS_S, FAILURE_KINDS, METHODS, MIRROR_OUTCOMES, Histogram, Stats
 from splitter.usage import Usage
 
@@ -142,7 +142,7 @@ def test_what_is_recorded_is_what_is_shown() -> None:
     stats.refuse(431)
     stats.fail("domain", "reset")
     stats.fall_back("reset", "rescued")
-    stats.mirror("different")
+    stats.mirror("mismatch")
     stats.lose_lines("unread", 7)
     found = samples(reading(stats, gauges=Gauges(downstream=3, tunnels=1, upstream={"idle": 2, "parked": 4})))
     labels = {"backend": "domain", "reason": "bucket", "route": "default"}
@@ -158,7 +158,7 @@ def test_what_is_recorded_is_what_is_shown() -> None:
     assert value(found, "splitter_request_duration_seconds_bucket", **place, le="30.0") == 2
     assert value(found, "splitter_request_duration_seconds_bucket", **place, le="+Inf") == 3
     assert value(found, "splitter_fallbacks_total", kind="reset", outcome="rescued") == 1
-    assert value(found, "splitter_mirror_total", outcome="different") == 1
+    assert value(found, "splitter_mirror_total", outcome="mismatch") == 1
     assert value(found, "splitter_log_lines_lost_total", why="unread") == 7
     assert value(found, "splitter_connections", side="downstream", state="open") == 3
     assert value(found, "splitter_connections", side="upstream", state="idle") == 2
@@ -174,7 +174,8 @@ def test_what_the_control_plane_tells_is_shown() -> None:
             guardrails={"error_rate": GuardrailReading("fail", 0.079, 0.05)},
             rollbacks={"operator": 2, "guardrail": 1, "martians": 3, "ghosts": 1}, rollback_durations=took,
             config_reloads={"failed": 1}, config_ok=False, state_store_up=False,
-            workers={"ready": 2}, worker_deaths={"stuck": 5}, usage=Usage(1.5, 1 << 20, 30, 4096, 1.7e9),
+            workers=[WorkerInfo(0, 1, 17, WorkerState.READY, 1.5)] * 2,
+            deaths={Death.STUCK: 5}, usage=Usage(1.5, 1 << 20, 30, 4096, 1.7e9),
         )
     )  # fmt: skip
     assert value(found, "splitter_plan_step") == 1
@@ -197,7 +198,7 @@ def test_what_the_control_plane_tells_is_shown() -> None:
     assert value(found, "splitter_state_store_up") == 0
     assert value(found, "splitter_workers", state="ready") == 2
     assert value(found, "splitter_workers", state="starting") == 0
-    assert value(found, "splitter_worker_restarts_total", why="stuck") == 5
+    assert value(found, "splitter_worker_restarts_total", cause="stuck") == 5
     assert value(found, "process_cpu_seconds_total") == 1.5
     assert value(found, "process_start_time_seconds") == 1.7e9
 

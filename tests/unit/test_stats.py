@@ -24,7 +24,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("refuse"), st.integers(400, 599)),
     st.tuples(st.just("fail"), st.sampled_from(["legacy", "domain"]), st.sampled_from(FAILURE_KINDS)),
     st.tuples(st.just("fall_back"), st.sampled_from(FAILURE_KINDS), st.sampled_from(["rescued", "refused"])),
-    st.tuples(st.just("mirror"), st.sampled_from(["same", "dropped"])),
+    st.tuples(st.just("mirror"), st.sampled_from(["match", "dropped"])),
     st.tuples(st.just("lose_lines"), st.sampled_from(["suppressed", "unread"]), st.integers(1, 1000)),
     st.tuples(st.just("bytes"), st.integers(0, 1 << 50)),
 )  # fmt: skip

@@ -88,8 +88,8 @@ def _processes() -> Parts:
         query(f"sum by (state) (splitter_workers{{{HERE}}})", "{{state}}"),
     ))  # fmt: skip
     yield lines(
-        "Workers replaced", "In the ten minutes before, by why.", "none",
-        query(f"sum by (why) (increase(splitter_worker_restarts_total{{{HERE}}}[10m]))", "{{why}}"),
+        "Workers replaced", "In the ten minutes before, by cause.", "none",
+        query(f"sum by (cause) (increase(splitter_worker_restarts_total{{{HERE}}}[10m]))", "{{cause}}"),
     )  # fmt: skip
     yield lines(
         "Log lines lost", "`suppressed`: too many of a kind. `unread`: nobody reads the output. `failed`: it can't be"

@@ -223,8 +223,8 @@ EVENTS: Final = (
     ("Reload", "yellow", f"sum by (outcome) (increase(splitter_config_reloads_total{{{HERE}}}[{WINDOW}])) > 0",
      "configuration read: {{outcome}}"),
     ("Start", "text", f"changes(process_start_time_seconds{{{HERE}}}[{WINDOW}]) > 0", "{{instance}} started"),
-    ("Worker", "orange", f"sum by (instance, why) (increase(splitter_worker_restarts_total{{{HERE}}}[{WINDOW}])) > 0",
-     "a worker of {{instance}} was replaced: {{why}}"),
+    ("Worker", "orange", f"sum by (instance, cause) (increase(splitter_worker_restarts_total{{{HERE}}}[{WINDOW}])) > 0",
+     "a worker of {{instance}} was replaced: {{cause}}"),
     ("Alert", "red", 'count by (alertname) (ALERTS{alertname=~"Splitter.+", alertstate="firing", job=~"$job"})',
      "{{alertname}}"),
 )  # fmt: skip
