@@ -302,13 +302,13 @@ def request_id_of(head: RequestHead) -> bytes | None:
     return value if value is not None and _REQUEST_ID.fullmatch(value) else None
 
 
-def trace_id_of(head: RequestHead) -> str:
+def trace_id_of(head: RequestHead) -> bytes:
     """The 32 hexadecimal digits of the trace the client's `traceparent` names; empty without a valid one."""
     value = head.fields.get(b"traceparent")
     if value is None:
-        return ""
+        return b""
     found = _TRACEPARENT.fullmatch(value)
-    return "" if found is None or (found[1] == b"00" and found[3]) else found[2].decode()
+    return b"" if found is None or (found[1] == b"00" and found[3]) else found[2]
 
 
 def render_request(head: RequestHead, target: bytes, forwarded: Forwarded, request_id: bytes, authority: bytes) -> bytes:

@@ -34,7 +34,6 @@ class Ended(Protocol):
     """
 
     request_id: bytes
-    trace_id: str
     status: int
     error: str
     answered_s: float
@@ -42,6 +41,8 @@ class Ended(Protocol):
     response_bytes: int
     decision: Decision
 
+    @property
+    def trace_id(self) -> bytes: ...
     @property
     def head(self) -> Request: ...
     @property
@@ -129,7 +130,7 @@ class AccessLog:
             "response_bytes": ended.response_bytes,
         }
         if ended.trace_id:
-            line["trace_id"] = ended.trace_id
+            line["trace_id"] = ended.trace_id.decode("latin-1")
         if more:
             line |= more
         if not self._logs.terminal:
@@ -144,5 +145,7 @@ class AccessLog:
 
     def _cleaned(self, line: dict[str, Any], ended: Ended) -> bytes:
         line |= {"request_id": ended.request_id, "method": ended.head.method, "path": ended.head.path}
+        if ended.trace_id:
+            line["trace_id"] = ended.trace_id
         time = line.pop("time")
         return self._logs.render({"time": time} | {name: of_value(value) for name, value in line.items()})

@@ -314,7 +314,8 @@ class DataPlane:
         self.stats.record(
             decision.backend, decision.reason, decision.route, exchange.head.method, exchange.status, duration_s
         )
-        if exchange.trace_id:
-            self.stats.show(decision.backend, decision.route, duration_s, exchange.trace_id, self._unix_time())
+        trace_id = exchange.trace_id
+        if trace_id:
+            self.stats.show(decision.backend, decision.route, duration_s, trace_id.decode("latin-1"), self._unix_time())
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

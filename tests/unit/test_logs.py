@@ -41,7 +41,7 @@ class Asked:
 class Done:
     decision: Decision = DECIDED
     request_id: bytes = b"id-1"
-    trace_id: str = TRACE
+    trace_id: bytes = TRACE.encode()
     status: int = 200
     error: str = ""
     answered_s: float = 0.01
@@ -105,7 +105,7 @@ def test_a_request_line_has_all_it_should_and_no_secret(written: Written) -> Non
 
 def test_a_request_that_failed_says_why(written: Written) -> None:
     log = written.access_log()
-    log.request(Done(status=502, error="reset: the backend reset the connection", trace_id=""), 0.1)
+    log.request(Done(status=502, error="reset: the backend reset the connection", trace_id=b""), 0.1)
     log.flush()
     (line,) = written.lines()
     assert line["error"] == "reset: the backend reset the connection"
@@ -290,7 +290,7 @@ def everywhere(text: str, written: Written) -> None:
     """This text in every field that a client, a backend or an operator has any influence on, in every kind of line."""
     decision = Decision(Backend.DOMAIN, Reason.BUCKET, text, 7, force_ignored=False)
     done = Done(
-        decision, wire(text), text, 200, text, 0.1, 1, 2, Asked(wire(text), wire(text), wire(text)), text, text
+        decision, wire(text), wire(text), 200, text, 0.1, 1, 2, Asked(wire(text), wire(text), wire(text)), text, text
     )  # fmt: skip
     log = written.access_log()
     log.request(done, 0.1)
