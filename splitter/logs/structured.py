@@ -106,7 +106,11 @@ def _json(line: Line) -> bytes:
 
 
 _renderer: Final = structlog.dev.ConsoleRenderer(
-    timestamp_key="time", exception_formatter=structlog.dev.plain_traceback, sort_keys=False, pad_event_to=1
+    timestamp_key="time",
+    colors=not os.environ.get("NO_COLOR"),
+    exception_formatter=structlog.dev.plain_traceback,
+    sort_keys=False,
+    pad_event_to=1,
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 TEXT_CHARACTERS: Final = 1024
@@ -44,11 +45,19 @@ def of_value(value: Any, name: str = "", depth: int = _DEPTH) -> Any:
         return value
     if isinstance(value, int) and -_JSON_INTEGER <= value < _JSON_INTEGER:
         return int(value)
-    if _SECRET.search(name):
+    if _is_secret(name):
         return HIDDEN
-    if isinstance(value, Mapping) and depth:
-        return {of_text(str(key)): of_value(inner, str(key), depth - 1) for key, inner in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes) and depth:
-        return [of_value(inner, name, depth - 1) for inner in value]
-    text = value.decode("ascii", "backslashreplace") if isinstance(value, bytes) else str(value)
-    return of_text(_USERINFO.sub(r"\1***@", text))
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "backslashreplace")
+    elif not isinstance(value, str) and depth:
+        if isinstance(value, Mapping):
+            return {of_text(str(key)): of_value(inner, str(key), depth - 1) for key, inner in value.items()}
+        if isinstance(value, Iterable):
+            return [of_value(inner, name, depth - 1) for inner in value]
+    text = str(value)
+    return of_text(_USERINFO.sub(r"\1***@", text) if "@" in text else text)
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None
