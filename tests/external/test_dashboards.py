@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -162,7 +163,7 @@ def visits(running: Splitter, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus after some seconds of everything: traffic, failures, a change of the percent, an alert."""
+    """A Prometheus after some seconds of everything: traffic, failures, another percent, an alert, a rollback."""
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed: tools/test_packages.sh installs it")
     folder = tmp_path_factory.mktemp("watched")
@@ -186,6 +187,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         wait_until(lambda: bool(watching.query('ALERTS{alertname="SplitterErrorRateHigh", alertstate="firing"}')))
         visits(running, 20)
         time.sleep(2)  # two more scrapes
+        running.process.send_signal(signal.SIGUSR1)  # roll back
+        wait_until(lambda: bool(watching.query("splitter_rollback_active == 1")))
+        time.sleep(2)
         yield watching
 
 
@@ -222,7 +226,9 @@ def test_what_was_done_is_what_the_panels_show(watched: Prometheus) -> None:
         return asked(watched, target["expr"], instant=target.get("instant", False))
 
     assert values(shown("splitter-rollout", "Percent asked")) == [75]
-    assert values(shown("splitter-rollout", "Rolled back")) == [0]
+    assert values(shown("splitter-rollout", "Rolled back")) == [1]
+    assert 0 < max(values(shown("splitter-rollout", "Time to roll back"))) < 1
+    assert {one["metric"]["by"]: max(values([one])) for one in shown("splitter-rollout", "Rollbacks")}["signal"] == 1
     assert max(values(shown("splitter-rollout", "Error rate", 1))) > 0.2
     assert max(values(shown("splitter-rollout", "Error rate", 0))) == 0
     kinds = {one["metric"]["kind"]: max(values([one])) for one in shown("splitter-rollout", "How it fails")
@@ -243,6 +249,7 @@ def test_marks_show_what_changed(watched: Prometheus) -> None:
     found = {name: asked(watched, mark["expr"], instant=False) for name, mark in marks.items()}
     assert {(one["metric"]["route"], one["metric"]["percent"]) for one in found["Percent"]} == {("default", "75")}
     assert {one["metric"]["outcome"] for one in found["Reload"]} == {"ok"}
+    assert {one["metric"]["by"] for one in found["Rollback"]} == {"signal"}
     assert "SplitterErrorRateHigh" in {one["metric"]["alertname"] for one in found["Alert"]}
     for name, mark in marks.items():  # nothing of the others happened, but the series they would show are there
         for metric in re.findall(r"\b(?:splitter|process)_[a-z_]+", mark["expr"]):
