@@ -120,7 +120,7 @@ class Judged:
         tally = side.get(route)
         if tally is None:
             tally = side[route] = Tally()
-        if reason == "unhealthy":
+        if reason == "unhealthy" and not failure:  # with one it was sent, and its own failure had domain taken out
             tally.turned_away += 1
             return
         tally.latency[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1

@@ -43,12 +43,13 @@ from splitter.hops import Style
 from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.listening import Listening, open_listening
-from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
+from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, current
 from splitter.proxy.dial import Endpoint
 from splitter.proxy.plane import DataPlane
 from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
+from splitter.stats import Stats
 from splitter.supervision.local import LocalPlane
 from splitter.tasks import Tasks
 
@@ -187,10 +188,15 @@ async def _pages(state: State, internal_socket: str, admin: Listening) -> AsyncI
         await operators.cleanup()
 
 
-async def _flush(access_log: AccessLog) -> None:
+def _flush(access_log: AccessLog, stats: Stats) -> None:
+    for why, lines in access_log.flush().items():
+        stats.lose_lines(why, lines)
+
+
+async def _keep_flushing(access_log: AccessLog, stats: Stats) -> None:
     while True:
         await asyncio.sleep(FLUSH_EVERY_S)
-        access_log.flush()
+        _flush(access_log, stats)
 
 
 def _store(config: Config) -> Store:
@@ -208,8 +214,7 @@ async def serve(config: Config, path: Path | None) -> int:
     for sentence in config.not_in_force():
         log.warning("not_in_force", what=sentence)
     tasks = Tasks(lambda name, error: log.error("task_failed", task=name, exc_info=error))
-    sample = config.access_log.sample
-    access_log = AccessLog(sys.stdout.buffer, sample, random.random, utc_now) if sample else None
+    access_log = AccessLog(current(), config.access_log.sample, random.random)
     opened = contextlib.ExitStack()
     folder = tempfile.mkdtemp(prefix="splitter-")
     internal_socket = f"{folder}/internal.sock"
@@ -238,8 +243,7 @@ async def serve(config: Config, path: Path | None) -> int:
         async with _pages(state, internal_socket, admin):
             await controller.start()
             await prober.run(tasks)
-            if access_log is not None:
-                tasks.start(_flush(access_log), "access log")
+            tasks.start(_keep_flushing(access_log, plane.stats), "access log")
             tasks.start(follow(path, controller, loop, watch.reload if watch else lambda: None), "configuration")
             if watch is not None:
                 tasks.start(watch.follow(), "certificates")
@@ -261,8 +265,7 @@ async def serve(config: Config, path: Path | None) -> int:
         await tasks.close()
         if controller is not None:
             await controller.stop()
-        if access_log is not None:
-            access_log.flush()
+        access_log.flush()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -281,9 +284,11 @@ def _keep_freed_memory() -> None:
 def run(config: Config, path: Path | None = None) -> int:
     """Run a splitter in this process; the exit status. `path` is the configuration file to follow, if there is one."""
     _keep_freed_memory()
-    configure(config.log_level, terminal=sys.stdout.isatty())
+    logs = configure(config.log_level, terminal=sys.stdout is not None and sys.stdout.isatty())
     try:
         return uvloop.run(serve(config, path))
     except CannotStartError as error:
         print(f"splitter: {error}", file=sys.stderr)  # noqa: T201 - to the person at the terminal
         return 1
+    finally:
+        logs.output.close()

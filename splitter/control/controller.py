@@ -83,8 +83,8 @@ class Outcome:
 class Controller:
     """See the top of the file.
 
-    `reload_fault`: why the last reload failed. `rollbacks` counts by who, `rollback_durations` from the decision until it
-    was in force on all workers.
+    `reload_fault`: why the last reload failed; `reloads` counts them by outcome. `rollbacks` counts by who,
+    `rollback_durations` from the decision until it was in force on all workers.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Controller:
         self.backend_up: dict[str, bool] = {}
         self.down: dict[str, frozenset[str]] = {}
         self.reload_fault = ""
+        self.reloads = {"ok": 0, "failed": 0}
         self.rollbacks: dict[str, int] = {}
         self.rollback_durations = Histogram()
         self._plane = plane
@@ -296,6 +297,7 @@ class Controller:
         switched_off = self.config.rollout.use_domain_service and not config.rollout.use_domain_service
         self.config = config
         self.reload_fault = ""
+        self.reloads["ok"] += 1
         self._edit_waits = True
         await self._publish_news()
         if switched_off:
@@ -304,6 +306,11 @@ class Controller:
         await self._take_up_edit()
         await self._publish_news()
         self._tell()
+
+    def refuse(self, fault: str) -> None:
+        """Keep the configuration in force, because the new one has a fault."""
+        self.reload_fault = fault
+        self.reloads["failed"] += 1
 
     async def _take_up_edit(self) -> None:
         """Compare file and environment with what was saved of them, and let the newest decision of a person win."""

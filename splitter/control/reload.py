@@ -37,7 +37,7 @@ async def reload(path: Path | None, controller: Controller) -> None:
     try:
         config = load(path, os.environ)
     except ConfigError as error:
-        controller.reload_fault = str(error)
+        controller.refuse(str(error))
         log.error("reload_failed", faults=[str(fault) for fault in error.faults])
         return
     waiting = needs_restart(controller.config, config)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from math import inf
-from time import perf_counter
+from time import perf_counter, time
 from typing import Final, Protocol
 
 from splitter.errors import BadRequest, ExchangeError
@@ -24,7 +24,7 @@ from splitter.hops import Trust, parse_address
 from splitter.http1.forwarding import Client
 from splitter.http1.reply import render_error, render_options
 from splitter.http1.request import RequestHead, RequestHeadReader
-from splitter.outlier import Breaker
+from splitter.outlier import Breaker, State
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.dial import Dial, dial
 from splitter.proxy.entrance import Connection, Entrance
@@ -37,6 +37,8 @@ from splitter.routing import Backend, Reason, Router
 from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import Stats
 from splitter.tasks import Tasks
+
+_ENDPOINT_IS: Final = {State.CLOSED: "back", State.OPEN: "out", State.HALF_OPEN: "on_trial"}
 
 _EVERY_S: Final = 1.0
 """Of what need not be done at every tick."""
@@ -55,10 +57,12 @@ class RunningBackend:
 
 
 class AccessLog(Protocol):
-    """Gets every request that ended, when it did."""
+    """Hears of every request that ended, of every failure, and of every change of an endpoint's state."""
 
     def request(self, exchange: Exchange, duration_s: float) -> None: ...
     def refused(self, peer: str, error: BadRequest) -> None: ...
+    def failed(self, exchange: Exchange, kind: str, detail: str, duration_s: float) -> None: ...
+    def endpoint(self, backend: str, upstream: str, state: str) -> None: ...
 
 
 def _mark(backend: Backend, reason: Reason) -> bytes:
@@ -87,10 +91,12 @@ class DataPlane:
         access_log: AccessLog | None,
         *,
         clock: Callable[[], float],
+        unix_time: Callable[[], float] = time,
         random_bits: Callable[[int], int] = secrets.randbits,
         dial: Dial = dial,
     ) -> None:
         self.clock = clock
+        self._unix_time = unix_time
         self.stats = Stats()
         self.settings = settings
         self.head_limits = settings.head_limits
@@ -114,11 +120,12 @@ class DataPlane:
         self.budget = Budget()
         self._budgeted = 0
         self.requests = 0
-        shared = Shared(tasks, self.stats, clock, dial, self._judge)
+        shared = Shared(tasks, self.stats, clock, dial, self._on_breaker)
         self.backends = {
             name: RunningBackend(backend.timeouts, _pool(name, backend, shared))
             for name, backend in settings.backends.items()
         }
+        self._breakers: dict[EndpointPool, State] = {}
         self._tasks = tasks
         self._access_log = access_log
         self.tunnels = 0
@@ -152,6 +159,15 @@ class DataPlane:
         self.domain_ejected = self.snapshot.domain_ejected or (not domain.fit() and legacy.fit())
         self.epoch += 1
         self._unsettled = True
+
+    def _on_breaker(self) -> None:
+        self._judge()
+        for name, backend in self.backends.items():
+            for pool in backend.pool.endpoints:
+                before, state = self._breakers.get(pool, State.CLOSED), pool.breaker.state
+                self._breakers[pool] = state
+                if state is not before and self._access_log is not None:
+                    self._access_log.endpoint(name, pool.name, _ENDPOINT_IS[state])
 
     def _settle(self) -> None:
         """Have requests that wait for a connection look whether they wait at the right place."""
@@ -262,7 +278,7 @@ class DataPlane:
 
     def refusal(self, peer: str, error: BadRequest) -> bytes:
         """Count and log a head no backend may see; what to answer, and then the connection is to be closed."""
-        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+        self.stats.refuse(error.status)
         self.on_unusable(peer, error)
         return render_error(
             error.status,
@@ -284,6 +300,12 @@ class DataPlane:
         self.stats.record(Backend.INTERNAL, Reason.OWN, "internal", head.method, 200, 0.0)
         return render_options(date=formatdate(usegmt=True), close=close, client_minor=head.minor)
 
+    def on_failure(self, exchange: Exchange, kind: str, detail: str) -> None:
+        """Count and log what the backend of a request did wrong."""
+        self.stats.fail(exchange.decision.backend, kind)
+        if self._access_log is not None:
+            self._access_log.failed(exchange, kind, detail, perf_counter() - exchange.started_s)
+
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""
         self.requests += 1
@@ -295,9 +317,12 @@ class DataPlane:
         failure, error = exchange.failure, exchange.error
         # What was forced or had no key says nothing about the rollout; an error without a failure was the client's.
         if decision.bucket >= 0 and (failure or not error):
-            cut, latency_s = bool(failure and error), exchange.head_s or duration_s
+            cut, latency_s = bool(failure and error), exchange.answered_s or duration_s
             self.stats.judged.record(
                 decision.backend, decision.reason, decision.route, exchange.status, failure, latency_s, cut=cut
             )
+        trace_id = exchange.trace_id
+        if trace_id:
+            self.stats.show(decision.backend, decision.route, duration_s, trace_id.decode("latin-1"), self._unix_time())
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

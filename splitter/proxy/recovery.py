@@ -75,6 +75,8 @@ class Recovery(ABC):
     @abstractmethod
     def _record(self) -> None: ...
     @abstractmethod
+    def _tell_failure(self, kind: str, detail: str) -> None: ...
+    @abstractmethod
     def _awaits_leave(self) -> bool: ...
     @abstractmethod
     def on_connection(self, upstream: Upstream) -> None: ...
@@ -112,7 +114,7 @@ class Recovery(ABC):
         if pool is None or error.source is not Source.UPSTREAM:
             self.fail(error)
             return
-        self._blame(error.kind)
+        self._blame(error.kind, error.message)
         pool.abandon(self)
         if self._epoch != self._plane.epoch and self._is_elsewhere():
             self._acquire()
@@ -171,7 +173,7 @@ class Recovery(ABC):
 
     def _instead_of(self, head: ResponseHead) -> bool:
         """The backend answered that it failed: have legacy answer, if it may. Otherwise that answer is passed on."""
-        self._blame("5xx")
+        self._blame("5xx", f"the backend answered {head.status}")
         return self._plane.fallback.covers_status(head.status) and self._fall_back(str(head.status))
 
     # --- the ends ---
@@ -179,7 +181,7 @@ class Recovery(ABC):
     def fail(self, error: ExchangeError) -> None:
         """This can't go on where it was."""
         if error.source is Source.UPSTREAM:
-            self._blame(error.kind)
+            self._blame(error.kind, error.message)
         self._let_go()
         self._end(error)
 
@@ -202,9 +204,9 @@ class Recovery(ABC):
         self._record()
         self._downstream.on_exchange_done(keep_alive=keep_alive)
 
-    def _blame(self, kind: str) -> None:
+    def _blame(self, kind: str, detail: str) -> None:
         """The backend failed this request, whatever the client will see of it."""
-        self._plane.stats.fail(self.decision.backend, kind)
+        self._tell_failure(kind, detail)
         self.failure = self.failure or kind  # the first one's: of domain, when legacy failed to rescue it
         if kind != "overload" and self._pool is not None:
             self._pool.failed(self)

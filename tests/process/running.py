@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,13 +75,16 @@ def wait_until(check: Callable[[], bool], timeout_s: float = START_S) -> None:
 
 
 @contextlib.contextmanager
-def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Splitter]:
-    """A running splitter with this configuration, ready to be asked."""
+def splitter(
+    folder: Path, config: str = "", output: Path | None = None, prefix: Sequence[str] = (), /, **environment: str
+) -> Iterator[Splitter]:
+    """A running splitter with this configuration, ready to be asked. `output`: instead of a log in the folder; `prefix`: the
+    command that is to run it."""
     port, admin_port = free_port(), free_port()
-    file, log = folder / "splitter.yaml", folder / "splitter.log"
+    file, log = folder / "splitter.yaml", output or folder / "splitter.log"
     file.write_text(config or "{}\n")
     process = start(
-        [sys.executable, "-m", "splitter", "run", "--config", str(file)],
+        [*prefix, sys.executable, "-m", "splitter", "run", "--config", str(file)],
         log,
         {
             "PATH": os.environ["PATH"],
