@@ -42,6 +42,12 @@ class Splitter:
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * 1024
 
+    @property
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -75,13 +81,13 @@ def wait_until(check: Callable[[], bool], timeout_s: float = START_S) -> None:
 
 
 @contextlib.contextmanager
-def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Splitter]:
-    """A running splitter with this configuration, ready to be asked."""
+def splitter(folder: Path, config: str = "", under: str = "", **environment: str) -> Iterator[Splitter]:
+    """A running splitter with this configuration, ready to be asked. `under`: a command that runs it, as `prlimit`."""
     port, admin_port = free_port(), free_port()
     file, log = folder / "splitter.yaml", folder / "splitter.log"
     file.write_text(config or "{}\n")
     process = start(
-        [sys.executable, "-m", "splitter", "run", "--config", str(file)],
+        [*under.split(), sys.executable, "-m", "splitter", "run", "--config", str(file)],
         log,
         {
             "PATH": os.environ["PATH"],
@@ -121,6 +127,7 @@ def backend(handle: Handler) -> Iterator[int]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         allow_reuse_address = True
+        request_queue_size = 1024
 
     class Connection(socketserver.StreamRequestHandler):
         def handle(self) -> None:
