@@ -84,7 +84,6 @@ def test_five_thousand_idle_connections_at_20_kib_each(tmp_path: Path, files: in
             for client in clients.sockets[:: count // 50]:
                 client.sendall(GET)
                 assert client.recv(1000).endswith(b"ok")
-        print(f"{count} idle connections: {each_bytes / KIB:.2f} KiB each")
 
 
 # --- slow clients ---------------------------------------------------------------------------------------------------
@@ -115,7 +114,6 @@ def test_slow_readers_cost_bounded_memory(tmp_path: Path, files: int) -> None:
             received = len(head.partition(b"\r\n\r\n")[2])
             while received < 64 * MIB:
                 received += len(client.recv(MIB))
-        print(f"{SLOW} slow readers: {grown_bytes / SLOW / KIB:.0f} KiB each")
 
 
 def test_uploads_to_a_backend_that_does_not_read_cost_bounded_memory(tmp_path: Path, files: int) -> None:
@@ -139,7 +137,6 @@ def test_uploads_to_a_backend_that_does_not_read_cost_bounded_memory(tmp_path: P
             assert grown_bytes <= SLOW * EACH_BYTES, f"{grown_bytes / SLOW / KIB:.0f} KiB for each"
             assert ask(running.port)[2] == b"ok", "others are served"
         release.set()
-        print(f"{SLOW} stuck uploads: {grown_bytes / SLOW / KIB:.0f} KiB each")
 
 
 def push(sockets: list[socket.socket]) -> None:
