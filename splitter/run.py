@@ -47,6 +47,7 @@ from splitter.proxy.plane import DataPlane
 from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
+from splitter.supervision.local import LocalPlane
 from splitter.tasks import Tasks
 
 Address = TcpAddress | UnixAddress
@@ -222,10 +223,11 @@ async def serve(config: Config, path: Path | None) -> int:
             access_log,
             clock=loop.time,
         )
-        controller = Controller(config, plane)
+        local = LocalPlane(plane)
+        controller = Controller(config, local)
         prober = Prober(_probes(config), controller.on_backend)
         watch = CertificateWatch(certificates) if certificates is not None else None
-        state = State(plane, controller, prober, loop.time, loop.time(), certificates=watch)
+        state = State(local, controller, prober, loop.time, loop.time(), certificates=watch)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

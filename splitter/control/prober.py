@@ -9,7 +9,7 @@ answer below 500 counts as being there, because a service without a health page 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,7 +71,9 @@ class Prober:
     down.
     """
 
-    def __init__(self, settings: tuple[ProbeSettings, ...], on_change: Callable[[str, bool, frozenset[str]], None]) -> None:
+    def __init__(
+        self, settings: tuple[ProbeSettings, ...], on_change: Callable[[str, bool, frozenset[str]], Awaitable[object]]
+    ) -> None:
         self.endpoints = tuple(EndpointState(setting) for setting in settings)
         self._on_change = on_change
 
@@ -97,7 +99,7 @@ class Prober:
         for endpoint, fault in zip(self.endpoints, faults, strict=True):
             endpoint.up, endpoint.fault = fault == "", fault
         for name, up in self.up().items():
-            self._on_change(name, up, self.down(name))
+            await self._on_change(name, up, self.down(name))
         tasks.start(self._rounds(session), "prober")
 
     async def _rounds(self, session: aiohttp.ClientSession) -> None:
@@ -112,7 +114,7 @@ class Prober:
             fault = await self._probe(session, endpoint)
             if endpoint.observe(fault):
                 name = endpoint.settings.backend
-                self._on_change(name, self.up()[name], self.down(name))
+                await self._on_change(name, self.up()[name], self.down(name))
 
     @staticmethod
     async def _probe(session: aiohttp.ClientSession, endpoint: EndpointState) -> str:

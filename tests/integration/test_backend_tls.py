@@ -52,6 +52,10 @@ class Authority:
         return cert, key
 
 
+async def nobody(*_change: object) -> None:
+    """Hears of no change."""
+
+
 def never(fault: str) -> None:
     raise AssertionError(fault)
 
@@ -286,7 +290,7 @@ async def test_probes_use_the_same_tls(tmp_path: Path) -> None:
                 settings("unknown", ClientTls(clients.ca, cert, key), "camera.internal"),
                 settings("unshown", ClientTls(authority.ca), "camera.internal"),
             ),
-            lambda *_: None,
+            nobody,
         )
         await prober.run(tasks)
         await asyncio.sleep(0)  # the rounds begin, so that closing them closes their session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from splitter.fallback import FallbackPolicy
-from splitter.routing import Backend, Rule, Table, compile_template
+from splitter.routing import Backend, Rule, Table
 from splitter.snapshot import Snapshot
 from tests.protocol.rig import CLIENT_IP, FakeTransport, Rig, send, table
 from tests.protocol.test_relay import GET, OK, UPGRADE, code, post
@@ -261,7 +261,7 @@ KEYED = b"POST / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: 7\r\nContent-Length: 3\
 
 def rig_with_route(fallback: FallbackPolicy = POLICY) -> Rig:
     rig = Rig(percent=100, fallback=fallback)
-    rule = Rule("rules", 10_000, (CLIENT_IP,), pattern=compile_template("/rules"), fallback_methods=frozenset({b"POST"}))
+    rule = Rule("rules", 10_000, (CLIENT_IP,), template="/rules", fallback_methods=frozenset({b"POST"}))
     rig.plane.publish(Snapshot(Table(rig.plane.snapshot.table.default, (rule,))))
     return rig
 
