@@ -44,6 +44,7 @@ from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.listening import Listening, open_listening
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, current
+from splitter.open_files import affordable, raise_limit
 from splitter.proxy.dial import Endpoint
 from splitter.proxy.plane import DataPlane
 from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
@@ -100,6 +101,17 @@ def _backend(config: BackendConfig, head: HeadLimits) -> BackendSettings:
     )
 
 
+def _client_connections(config: Config) -> int:
+    """How many connections of clients there may be, for the files this process may open."""
+    wanted, open_files = config.limits.max_connections, raise_limit()
+    both = (config.backends.legacy, config.backends.domain)
+    to_backends = sum(backend.max_connections * len(backend.urls) for backend in both) + _INTERNAL.max_connections
+    found = affordable(wanted, to_backends, open_files)
+    if found < wanted:
+        structlog.get_logger().warning("fewer_connections", wanted=wanted, limit=found, open_files=open_files)
+    return found
+
+
 def plane_settings(config: Config, internal_socket: str, certificates: Certificates | None) -> PlaneSettings:
     """What a data plane is made with."""
     limits = config.limits
@@ -114,7 +126,7 @@ def plane_settings(config: Config, internal_socket: str, certificates: Certifica
             Backend.INTERNAL: internal,
         },
         head_limits=head,
-        limits=ConnectionLimits(limits.header_timeout_s, limits.keepalive_timeout_s, limits.max_connections),
+        limits=ConnectionLimits(limits.header_timeout_s, limits.keepalive_timeout_s, _client_connections(config)),
         replay_bytes=config.fallback.max_body_bytes,
         fallback=FallbackPolicy(
             frozenset(config.fallback.on),

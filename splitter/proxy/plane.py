@@ -40,6 +40,8 @@ from splitter.tasks import Tasks
 
 _ENDPOINT_IS: Final = {State.CLOSED: "back", State.OPEN: "out", State.HALF_OPEN: "on_trial"}
 
+_CLIENTS_KEPT: Final = 4096
+_TWO_DIGITS: Final = tuple(b"%02x" % number for number in range(256))
 _EVERY_S: Final = 1.0
 """Of what need not be done at every tick."""
 
@@ -116,6 +118,7 @@ class DataPlane:
         self.makes_trace = settings.forward.make_trace
         self.random_bits = random_bits
         self._trust = Trust(settings.trusted_proxies)
+        self._clients: dict[tuple[str, bytes], Client] = {}
         self.fallback = settings.fallback
         self.budget = Budget()
         self._budgeted = 0
@@ -134,6 +137,7 @@ class DataPlane:
         # A prefix no other process has, and a count: unique, unguessable from outside, and 0.2 µs instead of uuid4's 1.5.
         self._id_prefix = b"%016x" % random_bits(64)
         self._id_count = random_bits(62)
+        self._id_block = b"%b%014x" % (self._id_prefix, self._id_count >> 8)
         self._ticking = False
         self.publish(snapshot)
 
@@ -238,16 +242,25 @@ class DataPlane:
     # --- for connections and exchanges ---
 
     def client_at(self, peer: str, proto: bytes) -> Client:
-        """What is known of a client by its address, empty on a unix socket."""
-        address = parse_address(peer) if peer else None
-        text = "" if address is None else str(address)
-        trusted = (address is not None or not peer) and address in self._trust
-        return Client(text, proto, self.settings.forward, trusted=trusted)
+        """What is known of a client by its address, empty on a unix socket. Remembered: reading an address takes 8 µs."""
+        found = self._clients.get((peer, proto))
+        if found is None:
+            address = parse_address(peer) if peer else None
+            text = "" if address is None else str(address)
+            trusted = (address is not None or not peer) and address in self._trust
+            found = Client(text, proto, self.settings.forward, trusted=trusted)
+            if len(self._clients) >= _CLIENTS_KEPT:
+                self._clients.clear()
+            self._clients[peer, proto] = found
+        return found
 
     def new_request_id(self) -> bytes:
         """32 hexadecimal digits no other request has."""
-        self._id_count = (self._id_count + 1) & 0xFFFF_FFFF_FFFF_FFFF
-        return b"%b%016x" % (self._id_prefix, self._id_count)
+        count = self._id_count = (self._id_count + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        last = count & 0xFF
+        if not last:
+            self._id_block = b"%b%014x" % (self._id_prefix, count >> 8)
+        return self._id_block + _TWO_DIGITS[last]
 
     def on_connected(self, connection: Connection) -> None:
         self.entrance.add(connection)

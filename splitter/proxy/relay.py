@@ -147,14 +147,13 @@ class Exchange(Recovery):
     def _send(self, upstream: Upstream) -> None:
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
-        upstream.bind(self, head.method)
         data = render_request(head, self._target, downstream.client, self.request_id, upstream.authority, self.traceparent)
         held = self._held
         if held is not None:
             data += held.joined()
             held.bound(plane.replay_bytes)
         timeouts = self._timeouts
-        upstream.write(data)
+        upstream.send(self, head.method, data)
         if self._request_done:
             plane.wheel.set(downstream, timeouts.response_s)
         else:
