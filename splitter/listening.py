@@ -51,8 +51,10 @@ class Listening:
         self.close()
 
 
-def open_listening(address: TcpAddress | UnixAddress, socket_mode: int) -> Listening:
+def open_listening(address: TcpAddress | UnixAddress, socket_mode: int, *, reuse_port: bool = False) -> Listening:
     """Bind to an address and listen. Raises OSError; EADDRINUSE when somebody listens there.
+
+    With `reuse_port` others may listen there, too, if they say the same.
 
     Listening at once, and not when somebody accepts: only then is it certain that the address is free.
     """
@@ -64,7 +66,7 @@ def open_listening(address: TcpAddress | UnixAddress, socket_mode: int) -> Liste
         found = socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, where in dict.fromkeys(found):
             try:
-                sockets.append(_bind(family, (where[0], port, *where[2:])))
+                sockets.append(_bind(family, (where[0], port, *where[2:]), reuse_port=reuse_port))
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
@@ -80,10 +82,12 @@ def open_listening(address: TcpAddress | UnixAddress, socket_mode: int) -> Liste
     return Listening(sockets, TcpAddress(sockets[0].getsockname()[0], port))
 
 
-def _bind(family: socket.AddressFamily, where: tuple[Any, ...]) -> socket.socket:
+def _bind(family: socket.AddressFamily, where: tuple[Any, ...], *, reuse_port: bool) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # `::` is every address, as people expect who write it: IPv4 clients come as ::ffff:a.b.c.d.
             every = ip_address(where[0].partition("%")[0]).is_unspecified

@@ -155,7 +155,8 @@ def compile_template(template: str) -> re.Pattern[bytes]:
 class Rule:
     """One route, or the default: who is asked for a key, and how many buckets go to domain.
 
-    `methods` empty means any method; `template` None means any path.
+    `methods` empty means any method; `template` None means any path; `fallback_methods` may be sent a second time here,
+    besides those that may everywhere.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Rule:
     sources: tuple[KeySource, ...]
     methods: frozenset[bytes] = frozenset()
     template: str | None = None
+    fallback_methods: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,10 @@ class Router:
                 else:
                     backend = _DOMAIN
         return Decision(backend, reason, route, bucket, ignored)
+
+    def fallback_methods(self, route: str) -> frozenset[bytes]:
+        """The methods that requests of this route may be sent a second time with, besides those of all routes."""
+        return next((rule.fallback_methods for rule in self.table.routes if rule.name == route), frozenset())
 
     def find_key(self, request: Request, peer: str) -> FoundKey:
         """Which rule a request falls under and which key it would use; `source` None when it has none. For people."""

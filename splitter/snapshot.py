@@ -28,16 +28,24 @@ Wire = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the control plane may change while traffic runs."""
+    """Everything the control plane may change while traffic runs.
+
+    `down`: (backend, URL) of the endpoints that probes found down; they get nothing while another of the same backend is
+    up. `tunnel_grace_s`: while `table.rolled_back`, how long what still runs on domain may go on; None: until it ends.
+    """
 
     table: Table
     domain_ejected: bool = False
+    down: frozenset[tuple[str, str]] = frozenset()
+    tunnel_grace_s: float | None = None
 
     def to_wire(self) -> Wire:
         """As plain JSON: templates and key sources are the text of the configuration, bytes are latin-1."""
         return {
             "table": _table_to_wire(self.table),
             "domain_ejected": self.domain_ejected,
+            "down": sorted(self.down),
+            "tunnel_grace_s": self.tunnel_grace_s,
         }
 
     @classmethod
@@ -45,6 +53,8 @@ class Snapshot:
         return cls(
             table=_table_from_wire(wire["table"]),
             domain_ejected=wire["domain_ejected"],
+            down=frozenset((backend, url) for backend, url in wire["down"]),
+            tunnel_grace_s=wire["tunnel_grace_s"],
         )
 
 
@@ -83,6 +93,7 @@ def _rule_to_wire(rule: Rule) -> Wire:
         "sources": [str(source) for source in rule.sources],
         "methods": sorted(method.decode("latin-1") for method in rule.methods),
         "template": rule.template,
+        "fallback_methods": sorted(method.decode("latin-1") for method in rule.fallback_methods),
     }
 
 
@@ -93,6 +104,7 @@ def _rule_from_wire(wire: Wire) -> Rule:
         sources=tuple(_source_from_wire(source) for source in wire["sources"]),
         methods=frozenset(method.encode("latin-1") for method in wire["methods"]),
         template=wire["template"],
+        fallback_methods=frozenset(method.encode("latin-1") for method in wire["fallback_methods"]),
     )
 
 

@@ -22,6 +22,7 @@ Sender = IpNetwork | Literal["unix:"]
 UNIX_PREFIX: Final = "unix:"
 UNIX_SENDERS: Final = "unix:"
 MAX_PORT: Final = 65_535
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SUN_PATH_BYTES: Final = 107
 """Linux keeps a socket's path in 108 bytes with a NUL at the end (unix(7))."""
 
@@ -150,6 +151,18 @@ class Host(Kind[str]):
         return value
 
 
+class ServerName(Kind[str]):
+    """A name or an address that a server's certificate is to be for."""
+
+    words = "host name or address"
+
+    def read(self, given: object) -> str:
+        return read_host(self.text(given, "must be a host name or an address").lower())
+
+    def show(self, value: str) -> str:
+        return value
+
+
 class Url(Kind[BackendUrl]):
     """The URL of one endpoint of a backend."""
 
@@ -163,11 +176,10 @@ class Url(Kind[BackendUrl]):
             raise ValueError(f"has blanks or control characters in it: {shown(text)}")
         scheme, separator, _ = text.partition("://")
         if not separator:
-            raise ValueError(f"must begin with http://, as in http://{text.lstrip('/')}")
-        if scheme.lower() == "https":
-            raise ValueError("https:// is not built yet in this version; use http://")
-        if scheme.lower() != "http":
-            raise ValueError(f"must begin with http://, not {scheme}://")
+            raise ValueError(f"must begin with http:// or https://, as in http://{text.lstrip('/')}")
+        default_port = _DEFAULT_PORTS.get(scheme.lower())
+        if default_port is None:
+            raise ValueError(f"must begin with http:// or https://, not {scheme}://")
         if "@" in text:  # not repeated: it may be a password
             raise ValueError("must not hold a user or password, nor any other @")
         try:
@@ -182,7 +194,7 @@ class Url(Kind[BackendUrl]):
         if port == 0 or parts.netloc.endswith(":"):
             raise ValueError(f"has no usable port: {shown(text)}")
         host = parts.netloc if port is None else parts.netloc.rpartition(":")[0]
-        return BackendUrl("http", read_host(host.lower()), 80 if port is None else port)
+        return BackendUrl(scheme.lower(), read_host(host.lower()), default_port if port is None else port)
 
     def show(self, value: BackendUrl) -> str:
         return str(value)

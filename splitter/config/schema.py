@@ -24,7 +24,6 @@ _UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("rollout.plan", "the plan is checked, but no stage is started yet"),
     ("rollout.tunnel_grace", "there is no rollback yet that could close tunnels"),
     ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
-    ("state", "no state is kept yet: what is in force comes from file and environment"),
 )
 
 
@@ -81,6 +80,10 @@ class Config(Section):
             sentences.append("mirror.percent: requests are not mirrored yet")
         if isinstance(self.listen.workers, int) and self.listen.workers > 1:
             sentences.append(f"listen.workers: {self.listen.workers} is noted, but one process carries the traffic for now")
+        for name in ("legacy", "domain"):
+            urls = getattr(self.backends, name).urls
+            if is_given(f"backends.{name}.tls") and not any(url.scheme == "https" for url in urls):
+                sentences.append(f"backends.{name}.tls: none of its URLs is https://")
         if self.rollout.force == "token" and self.admin.token is None:
             sentences.append("rollout.force: nobody can force a side, because SPLITTER_ADMIN_TOKEN is not set")
         return tuple(sentences)

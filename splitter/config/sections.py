@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from splitter.client_tls import ClientTls
 from splitter.config.addresses import (
     MAX_PORT,
     UNIX_PREFIX,
@@ -20,13 +21,14 @@ from splitter.config.addresses import (
     Host,
     Sender,
     Senders,
+    ServerName,
     StateUrl,
     TcpAddress,
     UnixAddress,
     Url,
 )
 from splitter.config.files import FileMode, FilePath, TlsVersion
-from splitter.config.kinds import Kind, Listing, Nullable, Word, shown
+from splitter.config.kinds import Flag, Kind, Listing, Nullable, Word, shown
 from splitter.config.numbers import SHARE, Count, Duration, Size
 from splitter.config.traffic import ProbePath
 
@@ -124,6 +126,13 @@ class Listen(Listener):
         default="auto",
         description="Processes that carry traffic; `auto`: one per core, 0: all in one process, for debugging.",
     )
+    reuse_port: Annotated[bool, Flag()] = Field(
+        default=False,
+        description=(
+            "Whether several splitters may listen on the same port; the kernel shares new connections out among them, and "
+            "one of them may stop without a client noticing."
+        ),
+    )
     tls: Tls | None = Field(default=None, description="TLS with this certificate; `null`: plain HTTP.")
     proxy_protocol: Annotated[tuple[Sender, ...], Listing(Senders(), example='["10.0.0.0/8"]')] = Field(
         default=(),
@@ -207,6 +216,33 @@ class Eject(Section):
     )
 
 
+class BackendTls(Section):
+    """How `https://` endpoints are spoken to. Files are read again, for new connections, when they change."""
+
+    ca: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None, description="The authorities that its certificate must come from. PEM; `null`: the system's."
+    )
+    cert: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None, description="The certificate that the splitter shows, if it is asked for one. PEM."
+    )
+    key: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None, description="Its private key, without a passphrase. PEM; `null`: it is in the file of `cert`."
+    )
+    server_name: Annotated[str | None, Nullable(ServerName())] = Field(
+        default=None, description="The name asked for (SNI) and looked for in the certificate; `null`: the host of the URL."
+    )
+    verify: Annotated[bool, Flag()] = Field(
+        default=True,
+        description=(
+            "Whether the certificate is checked. Danger: `false` lets whoever stands in between read and change everything."
+        ),
+    )
+
+    def client(self) -> ClientTls:
+        """The part that is about files."""
+        return ClientTls(self.ca, self.cert, self.key, self.verify)
+
+
 class BackendConfig(Section):
     """One implementation of the service."""
 
@@ -231,9 +267,19 @@ class BackendConfig(Section):
         alias="idle_timeout",
         description="Silence in the middle of a response, and how long a connection without work is kept.",
     )
-    max_connections: Annotated[int, Count(1, 100_000)] = Field(
-        default=256, description="Connections to this backend at once, per worker; further requests wait for one."
+    tunnel_idle_timeout_s: Annotated[float, Duration(0.1, 604_800)] = Field(
+        default=3600.0,
+        alias="tunnel_idle_timeout",
+        description="Silence in a WebSocket or another tunnel, from both sides, after which it is closed.",
     )
+    max_connections: Annotated[int, Count(1, 100_000)] = Field(
+        default=256,
+        description=(
+            "Connections to each of its endpoints at once, per worker. Four times as many requests may wait for one; more "
+            "are answered with 503."
+        ),
+    )
+    tls: BackendTls = Field(default=BackendTls(), description="How `https://` endpoints are spoken to.")
     health: Health = Field(default=Health(), description="Active probes.")
     eject: Eject = Field(default=Eject(), description="Passive ejection.")
 
@@ -281,6 +327,13 @@ class Limits(Section):
     )
     keepalive_timeout_s: Annotated[float, Duration(0.1, 86_400)] = Field(
         default=75.0, alias="keepalive_timeout", description="How long a client's idle connection is kept open."
+    )
+    max_connections: Annotated[int, Count(1, 1_000_000)] = Field(
+        default=10_000,
+        description=(
+            "Clients' connections at once, per worker. When they are all taken, those that nobody uses are closed and new "
+            "clients wait. Fewer if the process may not open so many files (`ulimit -n`)."
+        ),
     )
     drain_timeout_s: Annotated[float, Duration(0, 86_400)] = Field(
         default=30.0,

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Final, cast
 from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
 from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
-from splitter.proxy.flow import Hold, ReadGate
+from splitter.proxy.flow import Hold, ReadGate, untaken_bytes
 from splitter.proxy.relay import Exchange
 from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from splitter.http1.forwarding import Client
     from splitter.proxy.plane import DataPlane
+    from splitter.routing import Backend
 
 _HIGH_WATER_BYTES: Final = 256 * 1024
 _LOW_WATER_BYTES: Final = 64 * 1024
@@ -72,8 +73,9 @@ class Downstream(asyncio.Protocol):
         "_plane",
         "_proto",
         "_pumping",
+        "_served",
         "_tunnel",
-        "_unsent_bytes",
+        "_untaken_bytes",
         "_writable",
         "client",
         "deadline_s",
@@ -100,7 +102,8 @@ class Downstream(asyncio.Protocol):
         self._body_bytes = 0
         self._chunks: ChunkedReader | None = None
         self._pumping = False
-        self._unsent_bytes = 0
+        self._served = False
+        self._untaken_bytes = 0
         self._writable = True
         self.deadline_s = inf
         self.slot = 0
@@ -117,7 +120,7 @@ class Downstream(asyncio.Protocol):
             peer = name[0] if isinstance(name, tuple) else ""
         self.client = self._plane.client_at(peer, self._proto)
         self._plane.on_connected(self)
-        self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
+        self._plane.wheel.set(self, self._plane.first_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         self._plane.stats.downstream_read_bytes += len(data)
@@ -154,6 +157,7 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
+        self._untaken_bytes = untaken_bytes(self.transport)
         served = self._tunnel or self._exchange
         if served is not None:
             served.on_downstream_full()
@@ -171,7 +175,7 @@ class Downstream(asyncio.Protocol):
         phase = self._phase
         if phase is _HEAD:
             if not self._buffer:
-                self.transport.close()
+                self._close_when_taken()
             elif self._writable:
                 error = BadRequest("the request head took too long", status=408, kind="request_timeout")
                 self._refuse(error)
@@ -180,7 +184,7 @@ class Downstream(asyncio.Protocol):
         elif served := self._tunnel or self._exchange:
             served.on_timeout()
         else:
-            self._check_progress()
+            self._close_when_taken()
 
     # --- for the exchange ---
 
@@ -193,9 +197,27 @@ class Downstream(asyncio.Protocol):
     def writable(self) -> bool:
         return self._writable
 
+    def progressing(self) -> bool:
+        """Whether the client has taken some of what waits for it since this was last asked."""
+        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
+        return self._untaken_bytes < before
+
     def busy(self) -> bool:
         """Whether something would be lost by closing now."""
         return self._phase is not _HEAD or bool(self._buffer)
+
+    def idle_s(self, now_s: float) -> float:
+        """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
+        if self.busy() or self.transport.get_write_buffer_size():
+            return 0.0
+        timeout_s = self._plane.keepalive_timeout_s if self._served else self._plane.first_timeout_s
+        return max(0.0, now_s + timeout_s - self.deadline_s)
+
+    def leave(self, backend: Backend) -> None:
+        """End what streams from this backend."""
+        served = self._tunnel or self._exchange
+        if served is not None and served.backend is backend:
+            served.cut()
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():
@@ -218,9 +240,10 @@ class Downstream(asyncio.Protocol):
             self._linger()
             return
         self._phase = _HEAD
+        self._served = True
         if self.gate.reasons:
             self.gate.release(Hold.ANY)
-        self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
+        self._plane.wheel.set(self, self._plane.keepalive_timeout_s)
         if self._buffer and not self._pumping:
             self._pump()
 
@@ -255,21 +278,36 @@ class Downstream(asyncio.Protocol):
         all_read = self._phase is _WAIT and not self._buffer
         self._phase = _LINGER
         self._buffer = b""
+        self._watch_the_end()
         if all_read:
             self.close()
         else:
             self.write_eof()
-        self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._plane.wheel.set(self, _STALLED_S if self._unsent_bytes else _LINGER_S)
 
-    def _check_progress(self) -> None:
+    def end_tunnel(self) -> None:
+        """Close once what was written is on its way, or the client takes no more of it."""
+        if self._phase is _CLOSED:
+            return
+        self._tunnel = None
+        self._phase = _LINGER
+        self._watch_the_end()
+        self.close()
+
+    def _watch_the_end(self) -> None:
+        self._untaken_bytes = untaken_bytes(self.transport)
+        self._plane.wheel.set(self, _STALLED_S if self.transport.get_write_buffer_size() else _LINGER_S)
+
+    def _close_when_taken(self) -> None:
         """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if unsent_bytes < self._unsent_bytes:
-            self._unsent_bytes = unsent_bytes
-            self._plane.wheel.set(self, _STALLED_S if unsent_bytes else _LINGER_S)
-        else:
+        left, seen_before = self.transport.get_write_buffer_size(), self._untaken_bytes
+        lingers = self._phase is _LINGER
+        progressing = self.progressing() or (left and not seen_before)
+        if progressing and (left or lingers):
+            self._plane.wheel.set(self, _STALLED_S if left else _LINGER_S)
+        elif left or lingers:
             self.transport.abort()
+        else:
+            self.transport.close()
 
     # --- reading ---
 

@@ -23,6 +23,7 @@ from splitter.proxy_protocol import ProxyHeaderError, read_proxy_header
 
 if TYPE_CHECKING:
     from splitter.proxy.plane import DataPlane
+    from splitter.routing import Backend
 
 Above = Callable[[str | None], asyncio.Protocol]
 """Makes what comes next, given the client's address; None when the connection's own is the client's."""
@@ -110,6 +111,15 @@ class ProxyHeaderReader(asyncio.Protocol):
     def busy(self) -> bool:
         """Nothing is lost by closing now: no request has begun."""
         return False
+
+    def idle_s(self, now_s: float) -> float:
+        return max(0.0, now_s + self._plane.limits.header_timeout_s - self.deadline_s)
+
+    def set_deadline(self, after_s: float) -> None:
+        self._plane.wheel.set(self, after_s)
+
+    def leave(self, backend: Backend) -> None:
+        """No backend knows of it yet."""
 
     def close(self) -> None:
         self._transport.close()

@@ -391,6 +391,52 @@ async def test_a_client_that_reads_nothing_is_cut() -> None:
     assert rig.plane.stats.failures == {}, "the backend did nothing wrong"
 
 
+async def test_a_client_that_reads_slowly_is_not_cut() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, GET)
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+    client.unsent_bytes = 300_000
+    client.protocol.pause_writing()
+    for left in (299_000, 298_000, 297_000):
+        client.unsent_bytes = left
+        rig.pass_time(61)
+        assert not client.closing
+    rig.pass_time(61)
+    assert client.aborted
+    assert rig.plane.stats.failures == {}
+
+
+async def test_a_backend_that_takes_a_body_slowly_is_not_given_up() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(1_000_000, b"abc"))
+    await rig.settle()
+    rig.backend.unsent_bytes = 300_000
+    rig.backend.protocol.pause_writing()
+    for left in (299_000, 298_000):
+        rig.backend.unsent_bytes = left
+        rig.pass_time(61)
+        assert not client.written
+    rig.pass_time(61)
+    assert code(client) == (504, "timeout")
+
+
+async def test_the_last_response_to_a_client_that_reads_nothing_is_given_up_in_the_end() -> None:
+    rig = Rig()
+    client = rig.client()
+    await exchange(rig, client)
+    client.unsent_bytes = 100_000
+    rig.pass_time(76)
+    assert not client.closing, "it may have taken some before anybody looked"
+    client.unsent_bytes = 50_000
+    rig.pass_time(61)
+    assert not client.closing, "it has taken half of it"
+    rig.pass_time(61)
+    assert client.aborted
+
+
 async def test_slowloris() -> None:
     rig = Rig()
     client = rig.client()
@@ -692,6 +738,24 @@ async def test_an_idle_tunnel_ends() -> None:
     assert client.closing
 
 
+@pytest.mark.parametrize("side", ["client", "backend"])
+async def test_a_tunnels_last_bytes_are_given_up_when_nobody_takes_them(side: str) -> None:
+    rig = Rig()
+    client = await tunnel(rig)
+    stuck, other = (client, rig.backend) if side == "client" else (rig.backend, client)
+    stuck.close = lambda: setattr(stuck, "closing", True)  # type: ignore[method-assign] # what is unsent holds it up
+    stuck.unsent_bytes = 1000
+    other.lose(None)
+    assert stuck.closing
+    assert not stuck.lost
+    stuck.unsent_bytes = 500
+    rig.pass_time(61)
+    assert not stuck.lost, "it took some"
+    rig.pass_time(61)
+    assert stuck.aborted
+    assert stuck.lost
+
+
 async def test_backpressure_in_a_tunnel() -> None:
     rig = Rig()
     client = await tunnel(rig)
@@ -798,15 +862,36 @@ async def test_own_paths_go_to_the_internal_backend_unmarked() -> None:
 
 async def test_drain_lets_requests_end_and_closes_idle_connections() -> None:
     rig = Rig()
-    idle, busy = rig.client(), rig.client()
+    idle, busy, last = rig.client(), rig.client(), rig.client()
+    for client in (idle, last):
+        await exchange(rig, client)
     send(busy, GET)
-    await rig.settle()
     draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
     await asyncio.sleep(0)
+    assert not idle.closing, "its next request may be on its way"
+    send(last, GET)
+    await rig.settle()
+    send(rig.upstreams[-1], OK)
+    assert b"Connection: close\r\n" in last.written
+    rig.pass_time(1.2)
     assert idle.closing
     assert not busy.closing
-    send(rig.backend, OK)
+    send(rig.upstreams[0], OK)
     assert b"Connection: close\r\n" in busy.written
+    assert await draining
+
+
+async def test_a_response_that_began_before_the_drain_does_not_hold_it_up() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, GET)
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
+    draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
+    await asyncio.sleep(0)
+    send(rig.backend, b"ok")
+    rig.pass_time(1.2)
+    assert client.closing, "it was told that it is kept, but not for how long"
     assert await draining
 
 

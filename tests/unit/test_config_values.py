@@ -18,6 +18,7 @@ listen.host: 0.0.0.0
 listen.port: 8000
 listen.socket_mode: "0666"
 listen.workers: auto
+listen.reuse_port: false
 listen.tls: null
 listen.proxy_protocol: []
 listen.trusted_proxies: []
@@ -31,7 +32,13 @@ backends.legacy.urls: [http://127.0.0.1:8001]
 backends.legacy.connect_timeout: 2s
 backends.legacy.response_timeout: 30s
 backends.legacy.idle_timeout: 1m
+backends.legacy.tunnel_idle_timeout: 1h
 backends.legacy.max_connections: 256
+backends.legacy.tls.ca: null
+backends.legacy.tls.cert: null
+backends.legacy.tls.key: null
+backends.legacy.tls.server_name: null
+backends.legacy.tls.verify: true
 backends.legacy.health.path: /health
 backends.legacy.health.interval: 5s
 backends.legacy.health.timeout: 2s
@@ -43,7 +50,13 @@ backends.domain.urls: [http://127.0.0.1:8002]
 backends.domain.connect_timeout: 2s
 backends.domain.response_timeout: 30s
 backends.domain.idle_timeout: 1m
+backends.domain.tunnel_idle_timeout: 1h
 backends.domain.max_connections: 256
+backends.domain.tls.ca: null
+backends.domain.tls.cert: null
+backends.domain.tls.key: null
+backends.domain.tls.server_name: null
+backends.domain.tls.verify: true
 backends.domain.health.path: /health
 backends.domain.health.interval: 5s
 backends.domain.health.timeout: 2s
@@ -71,6 +84,7 @@ guardrails.consecutive_failures: 20
 guardrails.action: rollback
 fallback.on: [connect, timeout, reset, "502", "503", "504"]
 fallback.methods: [GET, HEAD, OPTIONS, PUT, DELETE]
+fallback.idempotency_key: false
 fallback.max_body: 64KiB
 fallback.budget: 0.2
 mirror.percent: 0
@@ -85,6 +99,7 @@ limits.headers: 200
 limits.body_bytes: null
 limits.header_timeout: 10s
 limits.keepalive_timeout: 75s
+limits.max_connections: 10000
 limits.drain_timeout: 30s
 access_log.sample: 1
 state.url: file:state/rollout.json
@@ -262,7 +277,6 @@ def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
         "rollout.plan",
         "rollout.tunnel_grace",
         "guardrails",
-        "state",
         "mirror.percent",
         "listen.workers",
         "rollout.force",

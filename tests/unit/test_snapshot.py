@@ -22,7 +22,7 @@ SOURCES = st.lists(st.one_of(NAMED, st.just(KeySource("client_ip", ""))), min_si
 TEMPLATE = st.sampled_from([None, "/", "/api/*", "/api/v1/cameras/{nid}/*", "/a%20b/{n_1}/{n_2}", "/x.y+z(*"])
 METHODS = st.frozensets(st.sampled_from([b"GET", b"POST", b"M-SEARCH"]))
 THRESHOLD = st.integers(0, BUCKETS)
-RULE = st.builds(Rule, NAME, THRESHOLD, SOURCES, METHODS, TEMPLATE)
+RULE = st.builds(Rule, NAME, THRESHOLD, SOURCES, METHODS, TEMPLATE, METHODS)
 NETWORK = st.sampled_from(["10.0.0.0/8", "192.0.2.1/32", "::/0", "2001:db8::/32"]).map(ip_network)
 SENDER = st.one_of(NETWORK, st.just("unix:"))
 TABLE = st.builds(
@@ -37,7 +37,8 @@ TABLE = st.builds(
     trusted_proxies=st.lists(SENDER, max_size=2).map(tuple),
     forwarded=st.sampled_from(Style),
 )
-SNAPSHOT = st.builds(Snapshot, TABLE, st.booleans())
+DOWN = st.frozensets(st.tuples(st.sampled_from(["legacy", "domain"]), st.sampled_from(["http://a:1", "https://[::1]:2"])))
+SNAPSHOT = st.builds(Snapshot, TABLE, st.booleans(), DOWN, st.none() | st.floats(0, 86_400))
 
 
 def over_the_wire(snapshot: Snapshot) -> Snapshot:
