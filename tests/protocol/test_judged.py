@@ -137,11 +137,20 @@ async def test_nor_is_a_body_that_stops_coming() -> None:
 
 async def test_turned_away_while_domain_is_ejected() -> None:
     rig = rig_at_100()
-    rig.refuse, rig.refuse_port = ConnectionRefusedError(111, "Connection refused"), 8002
+    rig.refuse, rig.refuse_ports = ConnectionRefusedError(111, "Connection refused"), {8002}
     for _ in range(8):
         client = await started(rig)
         assert await rescued_or_turned(rig, client)
     assert domain(rig) == (5, {"connect": 5}, 0, 0, 0, 3)
+
+
+async def test_another_endpoint_of_domains_is_domain_all_the_same() -> None:
+    rig = Rig(percent=100, domain_ports=(8002, 8003))
+    rig.refuse, rig.refuse_ports = ConnectionRefusedError(111, "Connection refused"), {8002}
+    for _ in range(2):
+        await exchange(rig, rig.client())
+    assert rig.plane.stats.failures == {(Backend.DOMAIN, "connect"): 2}
+    assert domain(rig) == (2, {}, 0, 0, 0, 0)
 
 
 async def rescued_or_turned(rig: Rig, client: FakeTransport) -> bool:
