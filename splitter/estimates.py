@@ -34,7 +34,7 @@ def z_of(confidence: float) -> float:
 
 def share(count: float, total: float, z: float) -> Interval:
     """`count` of `total`, with Wilson's score interval. `total` is above 0; both may be weighted sums."""
-    value, squared = count / total, z * z
+    value, squared = min(1.0, count / total), z * z
     middle = value + squared / (2 * total)
     spread = z * math.sqrt(value * (1 - value) / total + squared / (4 * total * total))
     scale = 1 + squared / total

@@ -68,7 +68,8 @@ class _Weighted:
         weights = [(tally.requests * weight, tally.requests * weight * weight) for tally, weight in routes]
         self.requests = sum(weight for weight, _ in weights)
         squares = sum(square for _, square in weights)
-        self.size = self.requests * self.requests / squares if squares else 0.0  # Kish's effective sample size
+        # Kish's effective sample size; rounded, so that equal weights leave the whole number that was there.
+        self.size = round(self.requests * self.requests / squares, 6) if squares else 0.0
         self._routes = routes
 
     def sum(self, of: Callable[[Tally], int]) -> float:

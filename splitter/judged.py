@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from operator import add, sub
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ LEFT: Final = 499
 """The status counted for a client that left before its answer."""
 
 
+@dataclass(slots=True)
 class Tally:
     """One side of one route. All are numbers of requests.
 
@@ -32,16 +34,13 @@ class Tally:
     `LATENCY_BOUNDS_S` the time to the head of the answer; its last count is what took longer than every bound.
     """
 
-    __slots__ = ("errors", "failures", "latency", "left", "refused", "requests", "turned_away")
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.failures: dict[str, int] = {}
-        self.errors = 0
-        self.refused = 0
-        self.left = 0
-        self.turned_away = 0
-        self.latency = [0] * (len(LATENCY_BOUNDS_S) + 1)
+    requests: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    errors: int = 0
+    refused: int = 0
+    left: int = 0
+    turned_away: int = 0
+    latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
 
     @property
     def failed(self) -> int:
@@ -60,15 +59,15 @@ class Tally:
 
     def since(self, earlier: Tally) -> Tally:
         """What came on top of an earlier state of the same."""
-        on_top = Tally.__new__(Tally)
-        on_top.requests = self.requests - earlier.requests
-        on_top.failures = {kind: count - earlier.failures.get(kind, 0) for kind, count in self.failures.items()}
-        on_top.errors = self.errors - earlier.errors
-        on_top.refused = self.refused - earlier.refused
-        on_top.left = self.left - earlier.left
-        on_top.turned_away = self.turned_away - earlier.turned_away
-        on_top.latency = list(map(sub, self.latency, earlier.latency))
-        return on_top
+        return Tally(
+            self.requests - earlier.requests,
+            {kind: count - earlier.failures.get(kind, 0) for kind, count in self.failures.items()},
+            self.errors - earlier.errors,
+            self.refused - earlier.refused,
+            self.left - earlier.left,
+            self.turned_away - earlier.turned_away,
+            list(map(sub, self.latency, earlier.latency)),
+        )
 
     def to_wire(self) -> list[Any]:
         """As lists, texts and numbers; latencies as pairs of index and count, since most counts are 0."""
@@ -99,14 +98,12 @@ def total(window: Window) -> Tally:
     return tally
 
 
+@dataclass(slots=True)
 class Judged:
     """Both sides, by route: totals of a data plane, or what came on top within some time (`since`)."""
 
-    __slots__ = ("domain", "legacy")
-
-    def __init__(self) -> None:
-        self.legacy: Window = {}
-        self.domain: Window = {}
+    legacy: Window = field(default_factory=dict)
+    domain: Window = field(default_factory=dict)
 
     def record(
         self, backend: str, reason: str, route: str, status: int, failure: str, latency_s: float, *, cut: bool
@@ -120,7 +117,7 @@ class Judged:
         tally = side.get(route)
         if tally is None:
             tally = side[route] = Tally()
-        if reason == "unhealthy" and not failure:  # with one it was sent, and its own failure had domain taken out
+        if reason == "unhealthy":
             tally.turned_away += 1
             return
         tally.latency[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
@@ -148,12 +145,11 @@ class Judged:
 
     def since(self, earlier: Judged) -> Judged:
         """What came on top of earlier totals of the same planes."""
-        on_top = Judged()
-        on_top.legacy, on_top.domain = (
-            {route: tally.since(then[route]) if route in then else tally.since(_NOTHING) for route, tally in now.items()}
+        legacy, domain = (
+            {route: tally.since(then.get(route, _NOTHING)) for route, tally in now.items()}
             for now, then in ((self.legacy, earlier.legacy), (self.domain, earlier.domain))
         )
-        return on_top
+        return Judged(legacy, domain)
 
     def to_wire(self) -> dict[str, Any]:
         """As lists, texts and numbers only, for JSON; `from_wire` makes the same totals of it."""
@@ -162,8 +158,6 @@ class Judged:
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Judged:
-        judged = cls()
-        judged.legacy, judged.domain = (
-            {route: Tally.from_wire(tally) for route, tally in wire[name].items()} for name in ("legacy", "domain")
+        return cls(
+            *({route: Tally.from_wire(tally) for route, tally in wire[name].items()} for name in ("legacy", "domain"))
         )
-        return judged

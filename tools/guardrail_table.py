@@ -100,9 +100,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.guardrail_table", description="Write the tables of the guardrails."
     )
-    parser.add_argument("--hours", type=int, default=10_000, help="simulated hours of each good domain")
-    parser.add_argument("--thin-hours", type=int, default=100, help="the same where traffic is thin, which takes longer")
-    parser.add_argument("--runs", type=int, default=1_000, help="runs of each bad domain")
+    parser.add_argument("--hours", type=int, default=5_000, help="simulated hours of each good domain")
+    parser.add_argument("--thin-hours", type=int, default=50, help="the same where traffic is thin, which takes longer")
+    parser.add_argument("--runs", type=int, default=500, help="runs of each bad domain")
     options = parser.parse_args()
     text = tables(options.hours, options.thin_hours, options.runs)
     PAGE.write_text(page_with(text, PAGE.read_text("utf-8")), "utf-8")

@@ -174,6 +174,7 @@ class Recovery(ABC):
     def _instead_of(self, head: ResponseHead) -> bool:
         """The backend answered that it failed: have legacy answer, if it may. Otherwise that answer is passed on."""
         self._blame("5xx", f"the backend answered {head.status}")
+        self.failure = self.failure or "5xx"
         return self._plane.fallback.covers_status(head.status) and self._fall_back(str(head.status))
 
     # --- the ends ---
@@ -190,6 +191,8 @@ class Recovery(ABC):
 
         Not if legacy may answer instead.
         """
+        if error.source is Source.UPSTREAM:
+            self.failure = self.failure or error.kind  # domain's, when legacy fails to rescue it
         barred = error.source is Source.UPSTREAM and self._answer is Answer.NONE
         if barred and self._fall_back(error.kind, nothing_sent=error.retry is Retry.ALWAYS):
             return
@@ -207,7 +210,6 @@ class Recovery(ABC):
     def _blame(self, kind: str, detail: str) -> None:
         """The backend failed this request, whatever the client will see of it."""
         self._tell_failure(kind, detail)
-        self.failure = self.failure or kind  # the first one's: of domain, when legacy failed to rescue it
         if kind != "overload" and self._pool is not None:
             self._pool.failed(self)
 

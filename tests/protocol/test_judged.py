@@ -141,7 +141,17 @@ async def test_turned_away_while_domain_is_ejected() -> None:
     for _ in range(8):
         client = await started(rig)
         assert await rescued_or_turned(rig, client)
-    assert domain(rig) == (5, {"connect": 5}, 0, 0, 0, 3)
+    # The fifth failure ejects domain, so that request is decided anew and turned away as well.
+    assert domain(rig) == (4, {"connect": 4}, 0, 0, 0, 4)
+
+
+async def test_another_endpoint_of_domains_is_domain_all_the_same() -> None:
+    rig = Rig(percent=100, domain_ports=(8002, 8003))
+    rig.refuse, rig.refuse_ports = ConnectionRefusedError(111, "Connection refused"), {8002}
+    for _ in range(2):
+        await exchange(rig, rig.client())
+    assert rig.plane.stats.failures == {(Backend.DOMAIN, "connect"): 2}
+    assert domain(rig) == (2, {}, 0, 0, 0, 0)
 
 
 async def rescued_or_turned(rig: Rig, client: FakeTransport) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from splitter.config import StageLimits, parse
 from splitter.guardrail import Run, in_a_row, judge
@@ -360,6 +362,32 @@ class TestRoutes:
         legacy = {"default": tally(1000), "new": tally(19, 19)}
         domain = {"default": tally(1000), "new": tally(200, 200)}
         assert result(Rule.ERROR_RATE, judge(legacy, domain, Limits())).value == pytest.approx(200 / 1200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3000), st.integers(1, 3000), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=4
+    ),
+    st.sampled_from([0.5, 0.95, 0.9999]),
+)
+def test_any_mix_of_routes_can_be_judged(routes: list[tuple[int, int, float, float]], confidence: float) -> None:
+    legacy, domain = {}, {}
+    for index, (of_legacy, of_domain, bad_legacy, bad_domain) in enumerate(routes):
+        legacy[str(index)] = tally(of_legacy, round(bad_legacy * of_legacy))
+        domain[str(index)] = tally(of_domain, round(bad_domain * of_domain))
+    verdict = judge(legacy, domain, Limits(confidence=confidence, mix_drift_max=0.1))
+    for found in verdict.results:
+        if found.value is not None and found.low is not None and found.high is not None:
+            assert found.low <= found.value <= found.high
+    if all(bad_domain <= 0.04 for *_, bad_domain in routes):
+        assert verdict.outcome is not FAIL
+
+
+def test_equal_weights_leave_the_sample_whole() -> None:
+    for requests in (100, 101, 107, 1999):
+        found = result(Rule.MIX_DRIFT, judge(window(100), window(requests), Limits()))
+        assert found.outcome is PASS, requests
 
 
 class TestLimits:

@@ -245,6 +245,31 @@ class TestInARow:
             workers[0].record("legacy", "fallback", "default", 200, "connect", 0.01, cut=False)
         assert jury.watch(merged()) is not None
 
+    @pytest.mark.parametrize("per_second", [80, 200, 2000])
+    def test_a_dead_domain_is_found_within_a_second_under_load(self, per_second: int) -> None:
+        """Four workers report every 250 ms, each at its own time; each ejects domain after five failures."""
+        workers, reported = ([Judged() for _ in range(4)] for _ in range(2))
+        jury = Jury(60.0, 2, 0.0, Judged(), Limits())
+        dead_at_s, failed, reports, now_s = 2.01, [0] * 4, 0, 0.0
+        for request in range(10 * per_second):
+            now_s, number = request / per_second, request % 4
+            backend, reason, failure = "domain", "bucket", ""
+            if now_s >= dead_at_s:
+                backend, reason = "legacy", "fallback" if failed[number] < 5 else "unhealthy"
+                failure = "connect" if reason == "fallback" else ""
+                failed[number] += 1
+            workers[number].record(backend, reason, "default", 200, failure, 0.01, cut=False)
+            if now_s < reports / 16:
+                continue
+            reported[reports % 4] = workers[reports % 4].copy()
+            reports += 1
+            totals = Judged()
+            for report in reported:
+                totals.merge(report)
+            if jury.watch(totals) is not None:
+                break
+        assert dead_at_s < now_s < dead_at_s + 0.75
+
     def test_a_worker_that_reaches_domain_ends_it_for_all(self) -> None:
         court = Court()
         court.happen("domain", 30, 29)  # one of them, we don't know which, was well
