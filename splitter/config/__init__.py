@@ -8,7 +8,9 @@ fault; nothing of a Config ever changes.
 from __future__ import annotations
 
 from splitter.config.addresses import BackendUrl, IpNetwork, TcpAddress, UnixAddress
+from splitter.config.comparison import Comparison
 from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
+from splitter.config.jsonpath import Ignored, JsonPath, Tolerance
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
 from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
@@ -23,12 +25,15 @@ __all__ = [
     "BackendConfig",
     "BackendUrl",
     "Backends",
+    "Comparison",
     "Config",
     "Eject",
     "Fallback",
     "Guardrails",
     "Health",
+    "Ignored",
     "IpNetwork",
+    "JsonPath",
     "KeySource",
     "Limits",
     "Listen",
@@ -38,6 +43,7 @@ __all__ = [
     "Route",
     "Stage",
     "TcpAddress",
+    "Tolerance",
     "UnixAddress",
     "leaves",
     "load",

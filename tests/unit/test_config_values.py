@@ -73,7 +73,14 @@ mirror.to: domain
 mirror.methods: [GET, HEAD]
 mirror.max_body: 256KiB
 mirror.max_in_flight: 64
+mirror.timeout: 5s
+mirror.noise: 0.1
 mirror.ignore: []
+mirror.unordered: []
+mirror.tolerance: {}
+mirror.headers: ["*"]
+mirror.mask: []
+mirror.endpoints: []
 limits.header_bytes: 64KiB
 limits.target_bytes: 16KiB
 limits.headers: 200

@@ -1,0 +1,381 @@
+"""Where two JSON values differ, and how.
+
+Owns: the walk through both values, lists as sequences and as sets, what a difference is. Must not know: HTTP, noise.
+Invariants:
+- two values that are the same have no difference; a value and itself with anything changed have at least one, unless a rule
+  covers it;
+- the number of differences is the same whichever of the two is control;
+- the walk ends: values, levels and differences are bounded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final
+
+from splitter.compare.endpoint import looks_like_id
+from splitter.compare.mask import Mask
+from splitter.compare.observation import UnreadableError
+from splitter.compare.rules import Rules, Spot
+from splitter.config.jsonpath import HEADER_PREFIX, key_text, path_text
+
+WORK_MAX: Final = 1_000_000
+"""About a second and a half of it, if every place differs."""
+
+LEVELS_MAX: Final = 100
+FOUND_MAX: Final = 100
+_PAIRED_MAX: Final = 40
+_PATH_CHARACTERS: Final = 300
+_KEY_CHARACTERS: Final = 64
+_CHARACTERS_PER_WORK: Final = 64
+_WORK_OF_A_DIFFERENCE: Final = 4
+
+Steps = tuple[str | int, ...]
+
+
+class Kind(StrEnum):
+    """What is different about a place."""
+
+    VALUE = "value"
+    TYPE = "type"
+    MISSING = "missing"
+    """Control has it, candidate has not."""
+    EXTRA = "extra"
+    """Candidate has it, control has not."""
+    RENAMED = "renamed"
+    """One key is missing, another one is there with its value."""
+    ORDER = "order"
+    """The same items in another order."""
+    NO_ANSWER = "no answer"
+
+
+class _Absent:
+    """What a side has where it has nothing."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT: Final = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place, list indexes left open: `$.cameras[*].port`, `header:location`, `status`, `body`.
+
+    `steps` lead to where it was first found; `control` and `candidate` are the values there, as they were: use `shown`.
+    """
+
+    path: str
+    kind: Kind
+    control: Any
+    candidate: Any
+    steps: Steps = ()
+
+    @property
+    def place(self) -> tuple[str, Kind]:
+        return self.path, self.kind
+
+    def shown(self, mask: Mask) -> tuple[str, str]:
+        """Both values as a report may show them."""
+        return self._shown(self.control, mask), self._shown(self.candidate, mask)
+
+    def _shown(self, value: Any, mask: Mask) -> str:
+        if value is ABSENT:
+            return "nothing"
+        if self.path.startswith("$"):
+            return mask.value(value, self.steps)
+        if self.path.startswith(HEADER_PREFIX):
+            return mask.header(self.path.removeprefix(HEADER_PREFIX), value)
+        return mask.text(str(value))
+
+    def where(self, mask: Mask) -> str:
+        """The place with its indexes."""
+        return mask.text(path_text(self.steps)) if self.path.startswith("$") else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """All that differs between two answers. `ignored`: places that differ and a rule covers; `more`: too many to list."""
+
+    found: tuple[Difference, ...] = ()
+    ignored: int = 0
+    more: bool = False
+
+
+def grouped_path(steps: Steps) -> str:
+    """A place with list indexes and keys that are ids left open; it is a JSON path."""
+    text = "$" + "".join("[*]" if isinstance(step, int) else _open_step(step) for step in steps)
+    return text if len(text) <= _PATH_CHARACTERS else "$..*"
+
+
+def _open_step(key: str) -> str:
+    return ".*" if len(key) > _KEY_CHARACTERS else _step_text(key)
+
+
+@lru_cache(maxsize=4096)
+def _step_text(key: str) -> str:
+    return ".*" if looks_like_id(key) else key_text(key)
+
+
+class JsonWalk:
+    """Goes through two values side by side. Raises UnreadableError when that is too much work."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._steps: list[str | int] = []
+        self._work_left = WORK_MAX
+        self.found: dict[tuple[str, Kind], Difference] = {}
+        self.ignored = 0
+        self.more = False
+
+    def compare(self, control: Any, candidate: Any) -> None:
+        """Note every difference."""
+        self._value(control, candidate, self._rules.start)
+
+    def _value(self, control: Any, candidate: Any, spot: Spot) -> None:
+        self._spend(1)
+        if spot.ignored:
+            self.ignored += self._canonical(control) != self._canonical(candidate)
+            return
+        kind = type(control)
+        if kind is not type(candidate):
+            if not self._within(control, candidate, spot):
+                self._note(Kind.TYPE, control, candidate)
+        elif kind is dict:
+            self._object(control, candidate, spot)
+        elif kind is list:
+            self._list(control, candidate, spot)
+        elif control != candidate and not self._within(control, candidate, spot):
+            self._note(Kind.VALUE, control, candidate)
+
+    def _spend(self, work: int) -> None:
+        """A value visited and equal is one piece of work."""
+        self._work_left -= work
+        if self._work_left < 0:
+            raise UnreadableError("is too much to compare place by place")
+        if len(self._steps) > LEVELS_MAX:
+            raise UnreadableError(f"is nested more than {LEVELS_MAX} levels deep")
+
+    def _canonical(self, value: Any) -> str:
+        """A value as a text that two values share when they are equal and of the same types."""
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        self._spend(len(text) // _CHARACTERS_PER_WORK)
+        return text
+
+    @staticmethod
+    def _within(control: Any, candidate: Any, spot: Spot) -> bool:
+        """Whether a tolerance covers two numbers; under one, 1 and 1.0 are the same."""
+        return (
+            spot.tolerance is not None
+            and type(control) in {int, float}
+            and type(candidate) in {int, float}
+            and spot.tolerance.allows(control, candidate)
+        )
+
+    def _note(self, kind: Kind, control: Any, candidate: Any, *steps: str | int) -> None:
+        self._spend(_WORK_OF_A_DIFFERENCE)
+        place = (*self._steps, *steps)
+        key = (grouped_path(place), kind)
+        if key in self.found:
+            return
+        if len(self.found) >= FOUND_MAX:
+            self.more = True
+            return
+        self.found[key] = Difference(*key, control, candidate, place)
+
+    # --- objects ---
+
+    def _object(self, control: dict[str, Any], candidate: dict[str, Any], spot: Spot) -> None:
+        missing = []
+        for key, value in control.items():
+            if key in candidate:
+                self._steps.append(key)
+                self._value(value, candidate[key], self._rules.step(spot, key))
+                self._steps.pop()
+            else:
+                missing.append(key)
+        if len(candidate) == len(control) and not missing:
+            return
+        missing = self._counting(missing, spot)
+        extra = self._counting([key for key in candidate if key not in control], spot)
+        if len(missing) == len(extra) == 1 and self._canonical(control[missing[0]]) == self._canonical(candidate[extra[0]]):
+            old, new = missing[0], extra[0]
+            self._note(Kind.RENAMED, {old: control[old]}, {new: candidate[new]}, old)
+            return
+        for key in missing:
+            self._note(Kind.MISSING, control[key], ABSENT, key)
+        for key in extra:
+            self._note(Kind.EXTRA, ABSENT, candidate[key], key)
+
+    def _counting(self, keys: list[str], spot: Spot) -> list[str]:
+        """Those of one side's keys that no rule covers."""
+        kept = [key for key in keys if not self._rules.step(spot, key).ignored]
+        self.ignored += len(keys) - len(kept)
+        return kept
+
+    # --- lists ---
+
+    def _list(self, control: list[Any], candidate: list[Any], spot: Spot) -> None:
+        if spot.unordered:
+            self._as_sets(control, candidate, spot)
+        elif len(control) == len(candidate):
+            self._as_sequences(control, candidate, spot)
+        else:
+            self._of_other_length(control, candidate, spot)
+
+    def _as_sequences(self, control: list[Any], candidate: list[Any], spot: Spot) -> None:
+        """Item by item; but when both have the same items in another order, that is the difference."""
+        before, self.found = self.found, {}
+        ignored, more = self.ignored, self.more
+        self._items(range(len(control)), range(len(candidate)), control, candidate, spot)
+        inside, self.found = self.found, before
+        if inside and not any(self._unmatched(control, candidate, spot)):
+            self.ignored, self.more = ignored, more
+            self._note(Kind.ORDER, control, candidate)
+            return
+        for difference in inside.values():
+            self._note(difference.kind, difference.control, difference.candidate, *difference.steps[len(self._steps) :])
+
+    def _of_other_length(self, control: list[Any], candidate: list[Any], spot: Spot) -> None:
+        """What is equal at both ends is left away, the rest compared item by item; who has more has items too many."""
+        shorter = min(len(control), len(candidate))
+        ends = self._equal_ends(control, candidate, spot, range(shorter))
+        tails = self._equal_ends(control, candidate, spot, range(-1, ends - shorter - 1, -1))
+        left, right = range(ends, len(control) - tails), range(ends, len(candidate) - tails)
+        both = min(len(left), len(right))
+        self._items(left[:both], right[:both], control, candidate, spot)
+        self._leftover(left[both:], right[both:], control, candidate, spot)
+
+    def _equal_ends(self, control: list[Any], candidate: list[Any], spot: Spot, indexes: range) -> int:
+        """How many items are equal, one after the other."""
+        for count, index in enumerate(indexes):
+            if any(self._unmatched(control[index : index + 1 or None], candidate[index : index + 1 or None], spot)):
+                return count
+        return len(indexes)
+
+    def _as_sets(self, control: list[Any], candidate: list[Any], spot: Spot) -> None:
+        """Equal items go together wherever they stand; of the rest, those that are most alike are compared."""
+        left, right = self._unmatched(control, candidate, spot)
+        pairs = _alike(left, right, control, candidate)
+        self._items([one for one, _ in pairs], [other for _, other in pairs], control, candidate, spot)
+        paired_left, paired_right = {one for one, _ in pairs}, {other for _, other in pairs}
+        self._leftover(
+            [index for index in left if index not in paired_left],
+            [index for index in right if index not in paired_right],
+            control, candidate, spot,
+        )  # fmt: skip
+
+    def _unmatched(self, control: list[Any], candidate: list[Any], spot: Spot) -> tuple[list[int], list[int]]:
+        """The indexes of items that have no equal one on the other side, wherever it stands."""
+        # As they are, which json.dumps does at a tenth of the cost; the rules are only asked about what is left then.
+        left, right = _not_in_both(
+            {index: self._canonical(item) for index, item in enumerate(control)},
+            {index: self._canonical(item) for index, item in enumerate(candidate)},
+        )
+        if not left or not right or not spot.states:
+            return left, right
+        step = self._rules.step
+        return _not_in_both(
+            {index: self._form(control[index], step(spot, index)) for index in left},
+            {index: self._form(candidate[index], step(spot, index)) for index in right},
+        )
+
+    def _items(
+        self, left: Sequence[int], right: Sequence[int], control: list[Any], candidate: list[Any], spot: Spot
+    ) -> None:
+        for one, other in zip(left, right, strict=True):
+            self._steps.append(one)
+            self._value(control[one], candidate[other], self._rules.step(spot, one))
+            self._steps.pop()
+
+    def _leftover(
+        self, left: Sequence[int], right: Sequence[int], control: list[Any], candidate: list[Any], spot: Spot
+    ) -> None:
+        for indexes, kind in ((left, Kind.MISSING), (right, Kind.EXTRA)):
+            for index in indexes:
+                if self._rules.step(spot, index).ignored:
+                    self.ignored += 1
+                elif kind is Kind.MISSING:
+                    self._note(kind, control[index], ABSENT, index)
+                else:
+                    self._note(kind, ABSENT, candidate[index], index)
+
+    def _form(self, value: Any, spot: Spot) -> str:
+        """A value as a text that is equal when values are, under the rules but for tolerances."""
+        self._spend(1)
+        if spot.ignored:
+            return ""
+        if not spot.states and not spot.unordered:
+            return self._canonical(value)
+        step = self._rules.step
+        if isinstance(value, dict):
+            inner = ((key, step(spot, key)) for key in sorted(value))
+            parts = (f"{json.dumps(key)}:{self._form(value[key], ahead)}" for key, ahead in inner if not ahead.ignored)
+            return f"{{{','.join(parts)}}}"
+        if isinstance(value, list):
+            forms = [self._form(item, step(spot, index)) for index, item in enumerate(value)]
+            return f"[{','.join(sorted(forms) if spot.unordered else forms)}]"
+        return self._canonical(value)
+
+
+def _not_in_both(ours: dict[int, str], theirs: dict[int, str]) -> tuple[list[int], list[int]]:
+    """The indexes of texts that the other side has not, each of its texts counted once."""
+    return _without(ours, Counter(theirs.values())), _without(theirs, Counter(ours.values()))
+
+
+def _without(forms: dict[int, str], there: Counter[str]) -> list[int]:
+    left = []
+    for index, form in forms.items():
+        if there[form] > 0:
+            there[form] -= 1
+        else:
+            left.append(index)
+    return left
+
+
+def _alike(left: list[int], right: list[int], control: list[Any], candidate: list[Any]) -> list[tuple[int, int]]:
+    """Pairs of items to compare, the most alike first. Numbers go by size. Beyond a bound, items go by their order.
+
+    Ties are broken the same way from both sides: by the sum of the indexes, then by their distance.
+    """
+    items = [*(control[index] for index in left), *(candidate[index] for index in right)]
+    if all(type(item) in {int, float} for item in items):
+        return list(zip(sorted(left, key=control.__getitem__), sorted(right, key=candidate.__getitem__), strict=False))
+    if max(len(left), len(right)) > _PAIRED_MAX:
+        return list(zip(left, right, strict=False))
+    scored = sorted(
+        (-_likeness(control[one], candidate[other]), one + other, abs(one - other), one, other)
+        for one in left
+        for other in right
+    )
+    pairs: list[tuple[int, int]] = []
+    free_left, free_right = set(left), set(right)
+    for _, _, _, one, other in scored:
+        if one in free_left and other in free_right:
+            free_left.discard(one)
+            free_right.discard(other)
+            pairs.append((one, other))
+    return pairs
+
+
+def _likeness(one: Any, other: Any) -> float:
+    """How much two values have in common, from 0 to 1."""
+    if type(one) is not type(other):
+        return 0.0
+    if isinstance(one, dict):
+        shared = sum(1 for key in one if key in other and _same(one[key], other[key]))
+        return shared / max(1, len(one), len(other))
+    if isinstance(one, list):
+        shared = sum(1 for mine, theirs in zip(one, other, strict=False) if _same(mine, theirs))
+        return shared / max(1, len(one), len(other))
+    return float(_same(one, other))
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)

@@ -1,0 +1,245 @@
+"""Kinds of values that speak about answers: JSON paths, what of an answer is ignored, how far numbers may be apart.
+
+Owns: reading these from text, and writing a place in a JSON value as such a text. Must not know: answers themselves
+(`splitter.compare` does).
+Invariant: what `path_text` writes, `read_json_path` reads, and it means the same place: a path out of a report can be
+pasted into a rule.
+
+The language is the part of RFC 9535 that names places: `$`, `.name`, `['name']`, `[0]`, `.*`, `[*]` and `..` before any of
+these. Names may have hyphens without quotes, which the RFC wants quoted. Slices, unions and filters are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import ClassVar, Final
+
+from splitter.config.kinds import Kind, PartsError, shown
+from splitter.config.numbers import decimal_text
+
+MAX_PARTS: Final = 32
+HEADER_PREFIX: Final = "header:"
+_WHOLE_PARTS: Final = ("status", "body")
+
+_NAME: Final = r"[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff-]*"
+_SHORTHAND: Final = re.compile(_NAME)
+_SEGMENT: Final = re.compile(
+    rf"""(?P<dots>\.\.?) (?: (?P<name>{_NAME}) | \* )
+      |  (?P<deep>\.\.)? \[ (?: \* | (?P<index>0|[1-9][0-9]{{0,8}}) | (?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") ) \]
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE_OR_QUOTE: Final = re.compile(r"\\.|\"", re.DOTALL)
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class PathPart:
+    """One step into a JSON value. `name`: a key, an index, or None for any of both; `deep`: at this or any lower level."""
+
+    name: str | int | None
+    deep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPath:
+    """Places in a JSON value. Without parts: the whole of it."""
+
+    text: str
+    parts: tuple[PathPart, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def key_text(key: str) -> str:
+    """The step to an object's key, as it stands in a path."""
+    printable = key.isprintable()
+    if printable and _SHORTHAND.fullmatch(key):
+        return f".{key}"
+    quoted = json.dumps(key, ensure_ascii=not printable)[1:-1].replace('\\"', '"').replace("'", "\\'")
+    return f"['{quoted}']"
+
+
+def path_text(steps: tuple[str | int, ...]) -> str:
+    """A place as a path: keys as text, indexes as numbers."""
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else key_text(step) for step in steps)
+
+
+def read_json_path(text: str) -> JsonPath:
+    """The path a text names. Raises ValueError with a sentence for a person."""
+    if not text.startswith("$"):
+        raise ValueError(f"must begin with $, the whole of a JSON value, such as $.timestamp; not {shown(text)}")
+    parts: list[PathPart] = []
+    position = 1
+    while position < len(text):
+        found = _SEGMENT.match(text, position)
+        if found is None:
+            raise ValueError(_why_not(text, position))
+        parts.append(PathPart(_name_of(found), found["dots"] == ".." or found["deep"] is not None))
+        position = found.end()
+        if len(parts) > MAX_PARTS:
+            raise ValueError(f"has more than {MAX_PARTS} steps: {shown(text)}")
+    return JsonPath(text, tuple(parts))
+
+
+def _name_of(found: re.Match[str]) -> str | int | None:
+    if found["index"] is not None:
+        return int(found["index"])
+    if found["quoted"] is None:
+        return found["name"]
+    inner = found["quoted"][1:-1]
+    if found["quoted"][0] == "'":  # to a JSON string's escapes: a double quote gets one, a single quote needs none
+        inner = _ESCAPE_OR_QUOTE.sub(lambda part: {'"': '\\"', "\\'": "'"}.get(part[0], part[0]), inner)
+    try:
+        return str(json.loads(f'"{inner}"', strict=False))
+    except ValueError:
+        raise ValueError(f"has a quoted name that JSON would not read: {shown(found['quoted'])}") from None
+
+
+def _why_not(text: str, position: int) -> str:
+    rest = text[position:]
+    if re.match(r"(?:\.\.)?\[\s*(?:\?|[-0-9]*:|-)", rest):
+        return f"slices, filters and negative indexes are not taken; [*] is every item: {shown(text)}"
+    if re.match(r"(?:\.\.)?\[[^]]*,", rest):
+        return f"several names in one pair of brackets are not taken, write a path for each: {shown(text)}"
+    if re.match(r"(?:\.\.)?\[[^]'\"]*\]", rest):
+        return f"a name in brackets is quoted, as in ['name']: {shown(text)}"
+    if rest in {".", ".."}:
+        return f"ends with a dot: {shown(text)}"
+    return f"can't be read from {shown(rest)} on: a step is .name, ['name'], [0], [*] or .*, and .. goes to any depth"
+
+
+class JsonPathKind(Kind[JsonPath]):
+    """A path that a rule of the comparison is about."""
+
+    words = "JSON path such as `$.cameras[*].since` or `$..id`"
+
+    def read(self, given: object) -> JsonPath:
+        return read_json_path(self.text(given, "must be a JSON path such as $.timestamp or $..id"))
+
+    def show(self, value: JsonPath) -> str:
+        return json.dumps(value.text, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """What of an answer is not compared: a place in its JSON, or (`path` None) `status`, `body` or `header:name`."""
+
+    text: str
+    path: JsonPath | None
+
+
+class IgnoreRule(Kind[Ignored]):
+    """What of an answer is not compared. Every place a report names can be written here."""
+
+    words = "JSON path such as `$.timestamp` or `$..id`, `header:NAME`, `status`, `body`"
+
+    def read(self, given: object) -> Ignored:
+        text = self.text(given, "must be a JSON path such as $.timestamp, or header:NAME, status or body")
+        if text in _WHOLE_PARTS:
+            return Ignored(text, None)
+        if text.startswith(HEADER_PREFIX):
+            name = text.removeprefix(HEADER_PREFIX)
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"no header can have the name {shown(name)}")
+            return Ignored(HEADER_PREFIX + name.lower(), None)
+        if not text.startswith("$"):
+            hint = f"; did you mean $.{text}?" if _SHORTHAND.fullmatch(text) else ""
+            raise ValueError(
+                f"must be a JSON path such as $.timestamp, or header:NAME, status or body, not {shown(text)}{hint}"
+            )
+        return Ignored(text, read_json_path(text))
+
+    def show(self, value: Ignored) -> str:
+        return json.dumps(value.text, ensure_ascii=False)
+
+
+class HeaderName(Kind[str]):
+    """The name of a header whose value is compared; `*` is all of them."""
+
+    words = "name of a header, or `*`"
+
+    def read(self, given: object) -> str:
+        text = self.text(given, 'must be the name of a header, or "*"')
+        if not _HEADER_NAME.fullmatch(text):
+            raise ValueError(f"no header can have the name {shown(text)}")
+        return text.lower()
+
+    def show(self, value: str) -> str:
+        return '"*"' if value == "*" else value
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far two numbers may be apart and still be equal: `by`, or `by` times the larger one when `relative`."""
+
+    by: float
+    relative: bool = False
+
+    def allows(self, one: float, other: float) -> bool:
+        """Whether two numbers count as equal. Exact for whole numbers of any size."""
+        if one == other:
+            return True
+        try:
+            return abs(one - other) <= (self.by * max(abs(one), abs(other)) if self.relative else self.by)
+        except OverflowError:  # a whole number beyond any float
+            return False
+
+
+class ToleranceKind(Kind[Tolerance]):
+    """A number, or a percent of the larger of two numbers."""
+
+    words = "number such as `0.5`, or a share of the value such as `5%`"
+    _FORM: ClassVar[re.Pattern[str]] = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(%?)", re.ASCII)
+
+    def read(self, given: object) -> Tolerance:
+        otherwise = "must be a number such as 0.5, or a share such as 5%"
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            given = repr(given)
+        text = self.text(given, otherwise)
+        found = self._FORM.fullmatch(text.strip())
+        try:
+            by = Decimal(found[1]) if found else Decimal(text)
+        except InvalidOperation:
+            raise ValueError(f"{otherwise}, not {shown(text)}") from None
+        relative = found is not None and bool(found[2])
+        if not by.is_finite() or not 0 <= by <= (100 if relative else Decimal(10) ** 15):
+            raise ValueError(f"{otherwise}, not {shown(text)}")
+        return Tolerance(float(by / 100 if relative else by), relative)
+
+    def show(self, value: Tolerance) -> str:
+        number = decimal_text(Decimal(repr(value.by)) * (100 if value.relative else 1))
+        return f"{number}%" if value.relative else number
+
+
+class Tolerances(Kind[dict[str, Tolerance]]):
+    """From JSON paths to tolerances."""
+
+    def read(self, given: object) -> dict[str, Tolerance]:
+        given = {} if given is None else given
+        if not isinstance(given, Mapping):
+            raise ValueError(f'must be a mapping, such as {{"$.load": 0.5}}, not {shown(given)}')
+        values: dict[str, Tolerance] = {}
+        faults: list[tuple[int | str, str]] = []
+        for path, item in given.items():
+            try:
+                read_json_path(path)
+                values[path] = ToleranceKind().read(item)
+            except ValueError as error:
+                faults.append((path, str(error)))
+        if faults:
+            raise PartsError(faults)
+        return values
+
+    def show(self, value: dict[str, Tolerance]) -> str:
+        inner = ", ".join(f"{json.dumps(path)}: {ToleranceKind().show(item)}" for path, item in value.items())
+        return f"{{{inner}}}"
+
+    @property
+    def allowed(self) -> str:
+        return f"mapping from JSON paths to: {ToleranceKind.words}"
