@@ -145,13 +145,13 @@ class JsonWalk:
             return
         kind = type(control)
         if kind is not type(candidate):
-            if not self._within(control, candidate, spot):
+            if spot.tolerance is None or not spot.tolerance.allows(control, candidate):
                 self._note(Kind.TYPE, control, candidate)
         elif kind is dict:
             self._object(control, candidate, spot)
         elif kind is list:
             self._list(control, candidate, spot)
-        elif control != candidate and not self._within(control, candidate, spot):
+        elif control != candidate and (spot.tolerance is None or not spot.tolerance.allows(control, candidate)):
             self._note(Kind.VALUE, control, candidate)
 
     def _spend(self, work: int) -> None:
@@ -167,16 +167,6 @@ class JsonWalk:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         self._spend(len(text) // _CHARACTERS_PER_WORK)
         return text
-
-    @staticmethod
-    def _within(control: Any, candidate: Any, spot: Spot) -> bool:
-        """Whether a tolerance covers two numbers; under one, 1 and 1.0 are the same."""
-        return (
-            spot.tolerance is not None
-            and type(control) in {int, float}
-            and type(candidate) in {int, float}
-            and spot.tolerance.allows(control, candidate)
-        )
 
     def _note(self, kind: Kind, control: Any, candidate: Any, *steps: str | int) -> None:
         self._spend(_WORK_OF_A_DIFFERENCE)

@@ -34,7 +34,8 @@ class Comparison(Section):
         default=(), description="Lists whose order does not matter."
     )
     tolerance: Annotated[dict[str, Tolerance], Tolerances()] = Field(
-        default={}, description='How far numbers may be apart, by JSON path: `{"$.load": 0.5, "$..fps": 5%}`.'
+        default={},
+        description='How far values may be apart, by JSON path: `{"$.load": 0.5, "$..fps": 5%, "$..since": 2s}`.',
     )
     headers: Annotated[tuple[str, ...], Listing(HeaderName(), example="[content-type, location]")] = Field(
         default=("*",),

@@ -1,4 +1,4 @@
-"""Kinds of values that speak about answers: JSON paths, what of an answer is ignored, how far numbers may be apart.
+"""Kinds of values that speak about answers: JSON paths, what of an answer is ignored, how far values may be apart.
 
 Owns: reading these from text, and writing a place in a JSON value as such a text. Must not know: answers themselves
 (`splitter.compare` does).
@@ -15,11 +15,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from enum import Enum
 from typing import ClassVar, Final
 
 from splitter.config.kinds import Kind, PartsError, shown
-from splitter.config.numbers import decimal_text
+from splitter.config.numbers import Duration, decimal_text
 
 MAX_PARTS: Final = 32
 HEADER_PREFIX: Final = "header:"
@@ -34,6 +36,8 @@ _SEGMENT: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE_OR_QUOTE: Final = re.compile(r"\\.|\"", re.DOTALL)
+_DIGIT: Final = re.compile(r"[0-9]", re.ASCII)
+_TIME_CHARACTERS: Final = 64
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
 
 
@@ -174,47 +178,79 @@ class HeaderName(Kind[str]):
         return '"*"' if value == "*" else value
 
 
+class Measure(Enum):
+    """What a tolerance counts in."""
+
+    NUMBER = "number"
+    SHARE = "share"
+    """Of the larger of the two numbers."""
+    SECONDS = "seconds"
+    """Between two times, written as RFC 3339 has them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far two numbers may be apart and still be equal: `by`, or `by` times the larger one when `relative`."""
+    """How far two values may be apart and still be equal."""
 
     by: float
-    relative: bool = False
+    measure: Measure = Measure.NUMBER
 
-    def allows(self, one: float, other: float) -> bool:
-        """Whether two numbers count as equal. Exact for whole numbers of any size."""
-        if one == other:
-            return True
+    def allows(self, one: object, other: object) -> bool:
+        """Whether two JSON values count as equal: numbers, or times that are written in the same form."""
+        if self.measure is Measure.SECONDS:
+            return isinstance(one, str) and isinstance(other, str) and self._are_near(one, other)
+        if not (type(one) in {int, float} and type(other) in {int, float}):
+            return False
+        return one == other or self._is_near(one, other)  # type: ignore[arg-type] # the line above
+
+    def _is_near(self, one: float, other: float) -> bool:
+        """Exact for whole numbers of any size."""
         try:
-            return abs(one - other) <= (self.by * max(abs(one), abs(other)) if self.relative else self.by)
+            by = self.by * max(abs(one), abs(other)) if self.measure is Measure.SHARE else self.by
+            return abs(one - other) <= by
         except OverflowError:  # a whole number beyond any float
             return False
 
+    def _are_near(self, one: str, other: str) -> bool:
+        """Another zone or other fractions of a second are a difference that clients notice, not one in time."""
+        if len(one) > _TIME_CHARACTERS or _DIGIT.sub("0", one) != _DIGIT.sub("0", other):
+            return False
+        try:
+            apart = datetime.fromisoformat(one) - datetime.fromisoformat(other)
+        except (ValueError, TypeError):
+            return False
+        return abs(apart.total_seconds()) <= self.by
+
 
 class ToleranceKind(Kind[Tolerance]):
-    """A number, or a percent of the larger of two numbers."""
+    """A number, a percent of the larger of two numbers, or a duration between two times."""
 
-    words = "number such as `0.5`, or a share of the value such as `5%`"
+    words = "number such as `0.5`, share of the value such as `5%`, or, for times, a duration such as `2s`"
     _FORM: ClassVar[re.Pattern[str]] = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(%?)", re.ASCII)
 
     def read(self, given: object) -> Tolerance:
-        otherwise = "must be a number such as 0.5, or a share such as 5%"
+        otherwise = "must be a number such as 0.5, a share such as 5%, or a duration such as 2s"
         if isinstance(given, int | float) and not isinstance(given, bool):
             given = repr(given)
-        text = self.text(given, otherwise)
-        found = self._FORM.fullmatch(text.strip())
+        text = self.text(given, otherwise).strip()
+        if text[-1] in "smhd":
+            return Tolerance(Duration(0, 366 * 86_400).read(text), Measure.SECONDS)
+        found = self._FORM.fullmatch(text)
         try:
             by = Decimal(found[1]) if found else Decimal(text)
         except InvalidOperation:
             raise ValueError(f"{otherwise}, not {shown(text)}") from None
-        relative = found is not None and bool(found[2])
-        if not by.is_finite() or not 0 <= by <= (100 if relative else Decimal(10) ** 15):
+        is_share = found is not None and bool(found[2])
+        if not by.is_finite() or not 0 <= by <= (100 if is_share else Decimal(10) ** 15):
             raise ValueError(f"{otherwise}, not {shown(text)}")
-        return Tolerance(float(by / 100 if relative else by), relative)
+        return Tolerance(float(by / 100), Measure.SHARE) if is_share else Tolerance(float(by))
 
     def show(self, value: Tolerance) -> str:
-        number = decimal_text(Decimal(repr(value.by)) * (100 if value.relative else 1))
-        return f"{number}%" if value.relative else number
+        if value.measure is Measure.SECONDS:
+            return Duration().show(value.by)
+        if value.measure is Measure.SHARE:
+            return f"{decimal_text(Decimal(repr(value.by)) * 100)}%"
+        return decimal_text(Decimal(repr(value.by)))
 
 
 class Tolerances(Kind[dict[str, Tolerance]]):

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitter.config.jsonpath import IgnoreRule, PathPart, Tolerance, ToleranceKind, Tolerances, path_text, read_json_path
+from splitter.config.jsonpath import (
+    IgnoreRule,
+    Measure,
+    PathPart,
+    Tolerance,
+    ToleranceKind,
+    Tolerances,
+    path_text,
+    read_json_path,
+)
 from splitter.config.kinds import PartsError
 
 
@@ -85,7 +94,8 @@ class TestIgnoreRule:
 
 class TestTolerance:
     @pytest.mark.parametrize(
-        ("given_", "shown"), [(0.5, "0.5"), (2, "2"), ("5%", "5%"), ("0.1 %", "0.1%"), ("1e-3", "0.001"), (0, "0")]
+        ("given_", "shown"),
+        [(0.5, "0.5"), (2, "2"), ("5%", "5%"), ("0.1 %", "0.1%"), ("1e-3", "0.001"), (0, "0"), ("90s", "90s"), ("2m", "2m")],
     )
     def test_what_is_read_is_shown_again(self, given_: object, shown: str) -> None:
         kind = ToleranceKind()
@@ -100,15 +110,34 @@ class TestTolerance:
     def test_how_far_is_near_enough(self) -> None:
         assert Tolerance(0.5).allows(1, 1.5)
         assert not Tolerance(0.5).allows(1, 1.51)
-        assert Tolerance(0.05, relative=True).allows(95, 100)
-        assert not Tolerance(0.05, relative=True).allows(94, 100)
-        assert Tolerance(0.05, relative=True).allows(-95, -100)
+        assert Tolerance(0.05, Measure.SHARE).allows(95, 100)
+        assert not Tolerance(0.05, Measure.SHARE).allows(94, 100)
+        assert Tolerance(0.05, Measure.SHARE).allows(-95, -100)
+
+    @pytest.mark.parametrize(
+        ("one", "other", "near"),
+        [
+            ("2025-10-31T08:00:00.000Z", "2025-10-31T08:00:01.999Z", True),
+            ("2025-10-31T08:00:00.000Z", "2025-10-31T08:00:02.001Z", False),
+            ("2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", True),
+            ("2025-10-31T08:00:00.000Z", "2025-10-31T08:00:00Z", False),
+            ("2025-10-31T08:00:00Z", "2025-10-31T08:00:00+00:00", False),
+            ("2025-10-31T08:00:00+01:00", "2025-10-31T07:00:00+00:00", True),
+            ("2025-99-31T08:00:00Z", "2025-98-31T08:00:00Z", False),
+            ("5", "6", False),
+            (1, 2, False),
+            (None, "2025-10-31T08:00:00Z", False),
+        ],
+    )
+    def test_times(self, one: object, other: object, near: bool) -> None:
+        tolerance = ToleranceKind().read("2s")
+        assert tolerance.allows(one, other) is tolerance.allows(other, one) is near
 
     def test_whole_numbers_beyond_every_float(self) -> None:
         huge = 10**400
         assert Tolerance(0.5).allows(huge, huge)
         assert not Tolerance(0.5).allows(huge, huge + 1)
-        assert not Tolerance(0.5, relative=True).allows(huge, huge + 1)
+        assert not Tolerance(0.5, Measure.SHARE).allows(huge, huge + 1)
         assert not Tolerance(0.5).allows(huge, 0.5)
 
     def test_every_fault_of_a_mapping_is_told(self) -> None:
