@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 from splitter.compare.endpoint import looks_like_id
@@ -30,6 +31,9 @@ WORK_MAX: Final = 1_000_000
 LEVELS_MAX: Final = 100
 FOUND_MAX: Final = 100
 _PAIRED_MAX: Final = 40
+_IDENTITIES: Final = ("id", "uuid", "key", "name")
+"""Fields by which objects in a list are known, the surest first."""
+
 _PATH_CHARACTERS: Final = 300
 _KEY_CHARACTERS: Final = 64
 _CHARACTERS_PER_WORK: Final = 64
@@ -225,22 +229,50 @@ class JsonWalk:
         ignored, more = self.ignored, self.more
         self._items(range(len(control)), range(len(candidate)), control, candidate, spot)
         inside, self.found = self.found, before
-        if inside and not any(self._unmatched(control, candidate, spot)):
+        if not inside:
+            return
+        same_items = not any(self._unmatched(control, candidate, spot))
+        pairs = None if same_items else self._by_identity(control, candidate, spot)
+        if same_items or (pairs and not _in_order(pairs)):
             self.ignored, self.more = ignored, more
-            self._note(Kind.ORDER, control, candidate)
+            self._note(Kind.ORDER, _names(control), _names(candidate))
+            if pairs:
+                self._items([one for one, _ in pairs], [other for _, other in pairs], control, candidate, spot)
             return
         for difference in inside.values():
             self._note(difference.kind, difference.control, difference.candidate, *difference.steps[len(self._steps) :])
 
     def _of_other_length(self, control: list[Any], candidate: list[Any], spot: Spot) -> None:
-        """What is equal at both ends is left away, the rest compared item by item; who has more has items too many."""
+        """Items that have the same id go together. Without ids, what is equal at both ends is left away, and the rest
+        compared item by item. Who has more has items too many."""
+        pairs = self._by_identity(control, candidate, spot)
+        if pairs is not None:
+            if not _in_order(pairs):
+                self._note(Kind.ORDER, _names(control), _names(candidate))
+            self._paired(pairs, range(len(control)), range(len(candidate)), control, candidate, spot)
+            return
         shorter = min(len(control), len(candidate))
         ends = self._equal_ends(control, candidate, spot, range(shorter))
         tails = self._equal_ends(control, candidate, spot, range(-1, ends - shorter - 1, -1))
         left, right = range(ends, len(control) - tails), range(ends, len(candidate) - tails)
-        both = min(len(left), len(right))
-        self._items(left[:both], right[:both], control, candidate, spot)
-        self._leftover(left[both:], right[both:], control, candidate, spot)
+        self._paired(list(zip(left, right, strict=False)), left, right, control, candidate, spot)
+
+    def _by_identity(self, control: list[Any], candidate: list[Any], spot: Spot) -> list[tuple[int, int]] | None:
+        """Pairs of items with the same id, when every item of the shorter list has its like in the other one."""
+        if not control or not candidate:
+            return None
+        inside = self._rules.step(spot, 0)
+        for key in _IDENTITIES:
+            ahead = self._rules.step(inside, key)
+            if ahead.ignored or ahead.tolerance is not None:
+                continue
+            ours, theirs = _positions(control, key), _positions(candidate, key)
+            if ours is None or theirs is None:
+                continue
+            pairs = [(index, theirs[name]) for name, index in ours.items() if name in theirs]
+            if len(pairs) == min(len(control), len(candidate)):
+                return pairs
+        return None
 
     def _equal_ends(self, control: list[Any], candidate: list[Any], spot: Spot, indexes: range) -> int:
         """How many items are equal, one after the other."""
@@ -252,14 +284,7 @@ class JsonWalk:
     def _as_sets(self, control: list[Any], candidate: list[Any], spot: Spot) -> None:
         """Equal items go together wherever they stand; of the rest, those that are most alike are compared."""
         left, right = self._unmatched(control, candidate, spot)
-        pairs = _alike(left, right, control, candidate)
-        self._items([one for one, _ in pairs], [other for _, other in pairs], control, candidate, spot)
-        paired_left, paired_right = {one for one, _ in pairs}, {other for _, other in pairs}
-        self._leftover(
-            [index for index in left if index not in paired_left],
-            [index for index in right if index not in paired_right],
-            control, candidate, spot,
-        )  # fmt: skip
+        self._paired(_alike(left, right, control, candidate), left, right, control, candidate, spot)
 
     def _unmatched(self, control: list[Any], candidate: list[Any], spot: Spot) -> tuple[list[int], list[int]]:
         """The indexes of items that have no equal one on the other side, wherever it stands."""
@@ -276,6 +301,29 @@ class JsonWalk:
             {index: self._form(candidate[index], step(spot, index)) for index in right},
         )
 
+    def _paired(
+        self,
+        pairs: list[tuple[int, int]],
+        left: Sequence[int],
+        right: Sequence[int],
+        control: list[Any],
+        candidate: list[Any],
+        spot: Spot,
+    ) -> None:
+        """Compare pairs; what stands alone of both sides is missing, or too many."""
+        ours, theirs = [one for one, _ in pairs], [other for _, other in pairs]
+        self._items(ours, theirs, control, candidate, spot)
+        for index in sorted(set(left).difference(ours)):
+            self._alone(Kind.MISSING, index, control[index], ABSENT, spot)
+        for index in sorted(set(right).difference(theirs)):
+            self._alone(Kind.EXTRA, index, ABSENT, candidate[index], spot)
+
+    def _alone(self, kind: Kind, index: int, control: Any, candidate: Any, spot: Spot) -> None:
+        if self._rules.step(spot, index).ignored:
+            self.ignored += 1
+        else:
+            self._note(kind, control, candidate, index)
+
     def _items(
         self, left: Sequence[int], right: Sequence[int], control: list[Any], candidate: list[Any], spot: Spot
     ) -> None:
@@ -283,18 +331,6 @@ class JsonWalk:
             self._steps.append(one)
             self._value(control[one], candidate[other], self._rules.step(spot, one))
             self._steps.pop()
-
-    def _leftover(
-        self, left: Sequence[int], right: Sequence[int], control: list[Any], candidate: list[Any], spot: Spot
-    ) -> None:
-        for indexes, kind in ((left, Kind.MISSING), (right, Kind.EXTRA)):
-            for index in indexes:
-                if self._rules.step(spot, index).ignored:
-                    self.ignored += 1
-                elif kind is Kind.MISSING:
-                    self._note(kind, control[index], ABSENT, index)
-                else:
-                    self._note(kind, ABSENT, candidate[index], index)
 
     def _form(self, value: Any, spot: Spot) -> str:
         """A value as a text that is equal when values are, under the rules but for tolerances."""
@@ -312,6 +348,31 @@ class JsonWalk:
             forms = [self._form(item, step(spot, index)) for index, item in enumerate(value)]
             return f"[{','.join(sorted(forms) if spot.unordered else forms)}]"
         return self._canonical(value)
+
+
+def _in_order(pairs: list[tuple[int, int]]) -> bool:
+    """Whether the pairs stand in the same order on both sides; they are sorted by the first."""
+    return all(one[1] < other[1] for one, other in pairwise(pairs))
+
+
+def _positions(items: list[Any], key: str) -> dict[tuple[type, Any], int] | None:
+    """Where each id stands; None unless every item is an object with one of its own."""
+    found: dict[tuple[type, Any], int] = {}
+    for index, item in enumerate(items):
+        name = item.get(key) if isinstance(item, dict) else None
+        if not isinstance(name, str | int):
+            return None
+        found[type(name), name] = index
+    return found if len(found) == len(items) else None
+
+
+def _names(items: list[Any]) -> list[Any]:
+    """The ids of items, if they have any: what tells their order best."""
+    for key in _IDENTITIES:
+        found = _positions(items, key)
+        if found is not None:
+            return [name for _, name in found]
+    return items
 
 
 def _not_in_both(ours: dict[int, str], theirs: dict[int, str]) -> tuple[list[int], list[int]]:
@@ -355,12 +416,13 @@ def _alike(left: list[int], right: list[int], control: list[Any], candidate: lis
 
 
 def _likeness(one: Any, other: Any) -> float:
-    """How much two values have in common, from 0 to 1."""
+    """How much two values have in common, from 0 to 1; more for objects with the same id."""
     if type(one) is not type(other):
         return 0.0
     if isinstance(one, dict):
         shared = sum(1 for key in one if key in other and _same(one[key], other[key]))
-        return shared / max(1, len(one), len(other))
+        same_id = any(key in one and key in other and _same(one[key], other[key]) for key in _IDENTITIES)
+        return same_id + shared / max(1, len(one), len(other))
     if isinstance(one, list):
         shared = sum(1 for mine, theirs in zip(one, other, strict=False) if _same(mine, theirs))
         return shared / max(1, len(one), len(other))

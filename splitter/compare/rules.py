@@ -8,7 +8,7 @@ of them are one spot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from splitter.config import Comparison, JsonPath, Tolerance
 from splitter.config.jsonpath import Ignored, read_json_path
@@ -27,6 +27,17 @@ BY_NATURE: Final = frozenset(
 
 _State = tuple[int, int]
 """A rule by number, and how many of its parts are behind us."""
+
+
+class MoreRules(Protocol):
+    """Rules that come on top of others."""
+
+    @property
+    def ignore(self) -> tuple[Ignored, ...]: ...
+    @property
+    def unordered(self) -> tuple[JsonPath, ...]: ...
+    @property
+    def tolerance(self) -> Mapping[str, Tolerance]: ...
 
 
 class Spot:
@@ -64,19 +75,15 @@ class Rules:
         self.start = self._spot([(number, 0) for number in range(len(self._paths))])
 
     @classmethod
-    def of(cls, comparison: Comparison, *more: Comparison) -> Rules:
-        """The rules of a configuration, and more of them; the headers are those of the last one that names any."""
-        every = (comparison, *more)
-        tolerance: dict[str, Tolerance] = {}
-        headers = comparison.headers
-        for each in every:
-            tolerance |= each.tolerance
-            headers = each.headers if "headers" in each.model_fields_set else headers
+    def of(cls, comparison: Comparison, more: MoreRules | None = None) -> Rules:
+        """The rules of a configuration, and more of them."""
+        if more is None:
+            return cls(comparison.ignore, comparison.unordered, comparison.tolerance, comparison.headers)
         return cls(
-            [rule for each in every for rule in each.ignore],
-            [path for each in every for path in each.unordered],
-            tolerance,
-            headers,
+            (*comparison.ignore, *more.ignore),
+            (*comparison.unordered, *more.unordered),
+            {**comparison.tolerance, **more.tolerance},
+            comparison.headers,
         )
 
     def compares_header(self, name: str) -> bool:

@@ -186,6 +186,8 @@ class Measure(Enum):
     """Of the larger of the two numbers."""
     SECONDS = "seconds"
     """Between two times, written as RFC 3339 has them."""
+    ANY = "any"
+    """Whatever it is, as long as it is of the same type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,9 @@ class Tolerance:
     measure: Measure = Measure.NUMBER
 
     def allows(self, one: object, other: object) -> bool:
-        """Whether two JSON values count as equal: numbers, or times that are written in the same form."""
+        """Whether two JSON values count as equal: numbers, times that are written in the same form, or all of a type."""
+        if self.measure is Measure.ANY:
+            return type(one) is type(other)
         if self.measure is Measure.SECONDS:
             return isinstance(one, str) and isinstance(other, str) and self._are_near(one, other)
         if not (type(one) in {int, float} and type(other) in {int, float}):
@@ -223,16 +227,18 @@ class Tolerance:
 
 
 class ToleranceKind(Kind[Tolerance]):
-    """A number, a percent of the larger of two numbers, or a duration between two times."""
+    """A number, a percent of the larger of two numbers, a duration between two times, or any value of a type."""
 
-    words = "number such as `0.5`, share of the value such as `5%`, or, for times, a duration such as `2s`"
+    words = "number such as `0.5`, share such as `5%`, duration between times such as `2s`, or `any` value of the same type"
     _FORM: ClassVar[re.Pattern[str]] = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(%?)", re.ASCII)
 
     def read(self, given: object) -> Tolerance:
-        otherwise = "must be a number such as 0.5, a share such as 5%, or a duration such as 2s"
+        otherwise = "must be a number such as 0.5, a share such as 5%, a duration such as 2s, or any"
         if isinstance(given, int | float) and not isinstance(given, bool):
             given = repr(given)
         text = self.text(given, otherwise).strip()
+        if text == "any":
+            return Tolerance(0.0, Measure.ANY)
         if text[-1] in "smhd":
             return Tolerance(Duration(0, 366 * 86_400).read(text), Measure.SECONDS)
         found = self._FORM.fullmatch(text)
@@ -246,6 +252,8 @@ class ToleranceKind(Kind[Tolerance]):
         return Tolerance(float(by / 100), Measure.SHARE) if is_share else Tolerance(float(by))
 
     def show(self, value: Tolerance) -> str:
+        if value.measure is Measure.ANY:
+            return "any"
         if value.measure is Measure.SECONDS:
             return Duration().show(value.by)
         if value.measure is Measure.SHARE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import assume, given, settings
@@ -90,6 +90,29 @@ def test_an_item_in_the_middle_does_not_move_the_others() -> None:
     assert found(more, items) == [("$[*]", "missing")]
 
 
+class TestItemsWithIds:
+    CAMERAS: ClassVar = [{"id": name, "port": port, "state": "on"} for name, port in (("a", 1), ("b", 2), ("c", 3))]
+
+    def test_another_order_and_other_differences_are_told_apart(self) -> None:
+        changed = [{"id": each["id"], "port": each["port"], "status": "on"} for each in reversed(self.CAMERAS)]
+        assert found(self.CAMERAS, changed) == [("$", "order"), ("$[*].state", "renamed")]
+
+    def test_items_too_many_or_missing(self) -> None:
+        changed = [{"id": "new", "port": 9, "state": "on"}, *({**each, "port": str(each["port"])} for each in self.CAMERAS)]
+        assert found(self.CAMERAS, changed) == [("$[*]", "extra"), ("$[*].port", "type")]
+        assert found(changed, self.CAMERAS) == [("$[*]", "missing"), ("$[*].port", "type")]
+
+    def test_an_id_that_changed_is_a_value(self) -> None:
+        changed = [self.CAMERAS[0], {**self.CAMERAS[1], "id": "x"}, self.CAMERAS[2]]
+        assert found(self.CAMERAS, changed) == [("$[*].id", "value")]
+
+    def test_an_ignored_id_is_none(self) -> None:
+        one, other = [{"id": 1, "n": 1}, {"id": 2, "n": 2}], [{"id": 2, "n": 1}, {"id": 1, "n": 3}]
+        assert found(one, other) == [("$", "order"), ("$[*].n", "value")]
+        assert found(one, other, ignore=["$[*].id"]) == [("$[*].n", "value")]
+        assert found(one, other, tolerance={"$[*].id": "any"}) == [("$[*].n", "value")]
+
+
 class TestRules:
     def test_ignored_places(self) -> None:
         control = {"timestamp": 1, "cameras": [{"id": 1, "uptime_s": 5, "sub": {"id": 9}}]}
@@ -141,6 +164,14 @@ class TestRules:
     def test_a_reordered_list_with_ignored_parts_is_still_a_reordered_list(self) -> None:
         control, candidate = [{"n": 1, "t": 5}, {"n": 2, "t": 6}], [{"n": 2, "t": 7}, {"n": 1, "t": 8}]
         assert found(control, candidate, ignore=["$[*].t"]) == [("$", "order")]
+
+    def test_any_value_of_the_same_type(self) -> None:
+        rule = {"$.error.message": "any"}
+        assert found({"error": {"message": "no"}}, {"error": {"message": "not so"}}, tolerance=rule) == []
+        assert found({"error": {"message": "no"}}, {"error": {"message": 5}}, tolerance=rule) == [
+            ("$.error.message", "type")
+        ]
+        assert found({"error": {"message": "no"}}, {"error": {}}, tolerance=rule) == [("$.error.message", "missing")]
 
     def test_tolerance(self) -> None:
         assert found({"load": 1.0, "n": 1}, {"load": 1.04, "n": 1.0}, tolerance={"$.load": "5%"}) == [("$.n", "type")]

@@ -95,7 +95,17 @@ class TestIgnoreRule:
 class TestTolerance:
     @pytest.mark.parametrize(
         ("given_", "shown"),
-        [(0.5, "0.5"), (2, "2"), ("5%", "5%"), ("0.1 %", "0.1%"), ("1e-3", "0.001"), (0, "0"), ("90s", "90s"), ("2m", "2m")],
+        [
+            (0.5, "0.5"),
+            (2, "2"),
+            (0, "0"),
+            ("5%", "5%"),
+            ("0.1 %", "0.1%"),
+            ("1e-3", "0.001"),
+            ("90s", "90s"),
+            ("2m", "2m"),
+            ("any", "any"),
+        ],
     )
     def test_what_is_read_is_shown_again(self, given_: object, shown: str) -> None:
         kind = ToleranceKind()
