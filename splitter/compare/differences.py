@@ -231,7 +231,7 @@ class JsonWalk:
         inside, self.found = self.found, before
         if not inside:
             return
-        same_items = not any(self._unmatched(control, candidate, spot))
+        same_items = self._are_permuted(control, candidate, spot)
         pairs = None if same_items else self._by_identity(control, candidate, spot)
         if same_items or (pairs and not _in_order(pairs)):
             self.ignored, self.more = ignored, more
@@ -241,6 +241,25 @@ class JsonWalk:
             return
         for difference in inside.values():
             self._note(difference.kind, difference.control, difference.candidate, *difference.steps[len(self._steps) :])
+
+    def _are_permuted(self, control: list[Any], candidate: list[Any], spot: Spot) -> bool:
+        """Whether both have the same items, wherever they stand."""
+        if not any(self._unmatched(control, candidate, spot)):
+            return True
+        if not spot.states:
+            return False
+        # Values under a tolerance are no part of an item's form: items of the same form are looked at to be sure.
+        ours, theirs = self._sorted_by_form(control, spot), self._sorted_by_form(candidate, spot)
+        if [form for form, _ in ours] != [form for form, _ in theirs]:
+            return False
+        before, self.found = self.found, {}
+        self._items([one for _, one in ours], [other for _, other in theirs], control, candidate, spot)
+        inside, self.found = self.found, before
+        return not inside
+
+    def _sorted_by_form(self, items: list[Any], spot: Spot) -> list[tuple[str, int]]:
+        step = self._rules.step
+        return sorted((self._form(item, step(spot, index), loose=True), index) for index, item in enumerate(items))
 
     def _of_other_length(self, control: list[Any], candidate: list[Any], spot: Spot) -> None:
         """Items that have the same id go together. Without ids, what is equal at both ends is left away, and the rest
@@ -332,20 +351,26 @@ class JsonWalk:
             self._value(control[one], candidate[other], self._rules.step(spot, one))
             self._steps.pop()
 
-    def _form(self, value: Any, spot: Spot) -> str:
-        """A value as a text that is equal when values are, under the rules but for tolerances."""
+    def _form(self, value: Any, spot: Spot, *, loose: bool = False) -> str:
+        """A value as a text that is equal when values are, under the rules; `loose`: whatever a tolerance may cover."""
         self._spend(1)
         if spot.ignored:
             return ""
+        if loose and spot.tolerance is not None and not isinstance(value, dict | list):
+            return "~"
         if not spot.states and not spot.unordered:
             return self._canonical(value)
         step = self._rules.step
         if isinstance(value, dict):
-            inner = ((key, step(spot, key)) for key in sorted(value))
-            parts = (f"{json.dumps(key)}:{self._form(value[key], ahead)}" for key, ahead in inner if not ahead.ignored)
+            ahead = {key: step(spot, key) for key in sorted(value)}
+            parts = (
+                f"{json.dumps(key)}:{self._form(value[key], inner, loose=loose)}"
+                for key, inner in ahead.items()
+                if not inner.ignored
+            )
             return f"{{{','.join(parts)}}}"
         if isinstance(value, list):
-            forms = [self._form(item, step(spot, index)) for index, item in enumerate(value)]
+            forms = [self._form(item, step(spot, index), loose=loose) for index, item in enumerate(value)]
             return f"[{','.join(sorted(forms) if spot.unordered else forms)}]"
         return self._canonical(value)
 

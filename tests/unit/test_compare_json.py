@@ -173,6 +173,19 @@ class TestRules:
         ]
         assert found({"error": {"message": "no"}}, {"error": {}}, tolerance=rule) == [("$.error.message", "missing")]
 
+    def test_a_reordered_list_with_values_under_a_tolerance_is_still_one(self) -> None:
+        control = [{"id": 9, "t": "2025-10-31T08:00:00Z", "m": "stop"}, {"id": 8, "t": "2025-10-31T08:00:00Z", "m": "start"}]
+        candidate = [
+            {"id": 4, "t": "2025-10-31T08:00:01Z", "m": "start"},
+            {"id": 7, "t": "2025-10-31T08:00:01Z", "m": "stop"},
+        ]
+        tolerance = {"$[*].id": "any", "$[*].t": "5s"}
+        assert found(control, candidate, tolerance=tolerance) == [("$", "order")]
+        assert found(control, candidate, tolerance=tolerance | {"$[*].t": "0s"}) == [
+            ("$[*].m", "value"),
+            ("$[*].t", "value"),
+        ]
+
     def test_tolerance(self) -> None:
         assert found({"load": 1.0, "n": 1}, {"load": 1.04, "n": 1.0}, tolerance={"$.load": "5%"}) == [("$.n", "type")]
         assert found({"n": 1}, {"n": 1.0}, tolerance={"$..n": 0}) == []

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from time import perf_counter
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -66,6 +67,14 @@ class _MisroutedError(Exception):
     """Somebody else answered."""
 
 
+class _Socket(aiohttp.ClientWebSocketResponse):
+    """A WebSocket that keeps the headers of the answer that opened it."""
+
+    def __init__(self, reader: Any, writer: Any, protocol: Any, response: aiohttp.ClientResponse, *more: Any, **named: Any):
+        super().__init__(reader, writer, protocol, response, *more, **named)
+        self.opened_with = response.headers
+
+
 class Asker:
     """Sends requests to one side over connections of its own."""
 
@@ -83,6 +92,7 @@ class Asker:
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
             max_line_size=_HEAD_BYTES,
             max_field_size=_HEAD_BYTES,
+            ws_response_class=_Socket,
         )
         return self
 
@@ -145,6 +155,8 @@ class Asker:
     async def _converse(self, request: Request) -> Observation:
         """A WebSocket: its first messages, as a JSON list."""
         async with self._session.ws_connect(self._url(request), headers=self._headers(request)) as socket:
+            if isinstance(socket, _Socket):
+                self._check_side(socket.opened_with)
             messages: list[object] = []
             while len(messages) < request.step.messages:
                 message = await socket.receive()
@@ -190,7 +202,8 @@ def _failed(why: str) -> Observation:
 def _reason(error: Exception) -> str:
     """Why there is no answer, in words that say nothing of ports and objects that change from run to run."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno  # its own words name the address, and are the same for every reason
+        return f"no connection: {os.strerror(number) if number and number > 0 else error.os_error}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "hung up without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -29,8 +29,8 @@ def compare(source: Path, **options: Any) -> None:
     """
     invocation = Invocation(**options)
     sides = invocation.sides()
-    if invocation.json_file is not None and Path(invocation.json_file) == source:
-        raise click.UsageError(f"--json would write over {source}; write --json=- to print")
+    invocation.check_files(source)
+    invocation.sent_headers()
     # aiohttp takes longer to import than most commands run, and only this one needs it
     from splitter.cli.compare.execution import carry_out, write  # noqa: PLC0415
 

@@ -71,17 +71,13 @@ async def _run(invocation: Invocation, sides: tuple[Side, Side], plan: Plan) -> 
 
 def write(invocation: Invocation, told: Told) -> None:
     """The results, wherever they are wanted."""
-    if invocation.json_file is not None:
-        document = json.dumps(
-            told.to_json(), ensure_ascii=False, indent=None if invocation.json_file == STANDARD_OUTPUT else 1
-        )
-        if invocation.json_file == STANDARD_OUTPUT:
-            click.echo(document)
-        else:
-            Path(invocation.json_file).write_text(document + "\n", "utf-8")
+    if invocation.json_file == STANDARD_OUTPUT:
+        click.echo(json.dumps(told.to_json()))
+    elif invocation.json_file is not None:
+        Path(invocation.json_file).write_text(json.dumps(told.to_json(), indent=1) + "\n", "utf-8")
     if invocation.junit_file is not None:
         invocation.junit_file.write_bytes(junit_xml(told))
     if invocation.html_file is not None:
-        invocation.html_file.write_text(page(told), "utf-8")
+        invocation.html_file.write_bytes(page(told))
     if invocation.json_file != STANDARD_OUTPUT:
         show(told)

@@ -13,12 +13,14 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from splitter.cli.compare.recorded import UNSAFE, Choice
-from splitter.cli.compare.steps import NO_JSON, SAFE_METHODS, Plan, Scenario, Step
+from splitter.cli.compare.steps import NO_JSON, SAFE_METHODS, Plan, Scenario, Step, printable
 from splitter.errors import ConfigError, Fault
 
 _METHODS: Final = ("get", "head", "options", "post", "put", "patch", "delete")
 _REFERENCES_MAX: Final = 16
 _MISSING: Final = object()
+_IN_PATHS: Final = "/:@!$&'()*+,;=-._~%"
+"""What RFC 3986 section 3.3 lets stand in a path as it is, and what is quoted already."""
 
 
 class _LeftOutError(Exception):
@@ -46,13 +48,13 @@ def read_openapi(document: Mapping[str, Any], source: str, choice: Choice, given
             try:
                 scenarios.append(Scenario((reading.step(method.upper(), str(path), item, operation),)))
             except _LeftOutError as why:
-                skipped.append((name, str(why)))
+                skipped.append((printable(name), str(why)))
     if not scenarios:
         reasons = "; ".join(sorted({why for _, why in skipped})) or "it has no operations"
         raise ConfigError((Fault("paths", f"there is nothing that could be sent: {reasons}", source),))
     info = document.get("info")
     title = info.get("title") if isinstance(info, dict) else None
-    return Plan(str(title or source), tuple(scenarios), tuple(skipped), choice.mask)
+    return Plan(printable(str(title or source)), tuple(scenarios), tuple(skipped), choice.mask)
 
 
 class _Reading:
@@ -86,10 +88,10 @@ class _Reading:
         if "{" in target:
             raise _LeftOutError("its path has parameters that it does not describe")
         return Step(
-            title=str(operation.get("summary") or f"{method} {path}"),
+            title=printable(str(operation.get("summary") or f"{method} {path}")),
             method=method,
-            target=target + ("?" + "&".join(query) if query else ""),
-            endpoint=f"{method} {self._prefix}{path}",
+            target=quote(target, safe=_IN_PATHS) + ("?" + "&".join(query) if query else ""),
+            endpoint=printable(f"{method} {self._prefix}{path}"),
             rules=self._choice.rules,
             headers=tuple(headers),
             json=self._body(operation),

@@ -6,6 +6,7 @@ Invariant: what an option can't be is said in the words of the configuration.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,17 @@ class Invocation:
             Side("control", _base_url("--control", self.control)),
             Side("candidate", _base_url("--candidate", self.candidate)),
         )
+
+    def check_files(self, source: Path) -> None:
+        """Raises UsageError when a result could not be written in the end, or would be written over the source."""
+        json_file = None if self.json_file in {None, STANDARD_OUTPUT} else Path(self.json_file or "")
+        for option, file in (("--json", json_file), ("--junit", self.junit_file), ("--html", self.html_file)):
+            if file is None:
+                continue
+            if file == source:
+                raise click.UsageError(f"{option} would write over {source}")
+            if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+                raise click.UsageError(f"{option} can't write {file}: no such directory, or no right to write there")
 
     def pairs(self, option: str, texts: tuple[str, ...], separator: str) -> tuple[tuple[str, str], ...]:
         """`NAME: VALUE` or `NAME=VALUE`, several of them. Raises UsageError."""

@@ -26,17 +26,18 @@ _PLACES_SHOWN: Final = 5
 _VERDICTS: Final = {Verdict.MATCH: "alike", Verdict.MISMATCH: "differs", Verdict.FAILED: "not compared"}
 
 
-def page(told: Told) -> str:
+def page(told: Told) -> bytes:
     """The whole file."""
     style = files(__package__).joinpath("page.css").read_text("utf-8")
     title = f"{told.plan.title}: {told.headline}"
     body = "".join(part for section in (_top, _differences, _endpoints, _left_out, _reading) for part in section(told))
-    return (
+    text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>\n{style}</style></head>\n<body><main>\n{body}</main></body></html>\n"
     )
+    return text.encode("utf-8", "replace")
 
 
 def _top(told: Told) -> Iterator[str]:

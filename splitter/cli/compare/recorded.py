@@ -10,17 +10,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from splitter.cli.compare.steps import SAFE_METHODS, Plan, Scenario, Step
+from splitter.cli.compare.steps import SAFE_METHODS, Plan, Scenario, Step, printable
 from splitter.compare import EndpointNames, Rules
 from splitter.errors import ConfigError, Fault
 
 UNSAFE: Final = "changes something: --unsafe sends it too"
+_REQUEST_LINE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[!-~]*", re.ASCII)
 _NOT_SENT: Final = frozenset(
     {"host", "content-length", "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",
      "accept-encoding", "x-request-id", "x-splitter-token", "x-splitter-mirror"}
@@ -133,7 +135,9 @@ def _plan(source: str, recorded: Iterable[Recorded], choice: Choice) -> Plan:
     for request in recorded:
         why_not = request.why_not
         safe = request.method in SAFE_METHODS
-        endpoint = choice.names.name(request.method, request.target) if request.method else "an entry"
+        endpoint = printable(choice.names.name(request.method, request.target)) if request.method else "an entry"
+        if not why_not and not _REQUEST_LINE.fullmatch(f"{request.method} {request.target}"):
+            why_not = "has characters that no request has"
         if not why_not and not safe and not choice.unsafe:
             why_not = UNSAFE
         if not why_not and len(scenarios) >= choice.most:

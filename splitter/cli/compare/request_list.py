@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from splitter.cli.compare.steps import BUILT_IN, NO_JSON, SAFE_METHODS, Plan, Scenario, Step, variables_in
+from splitter.cli.compare.steps import BUILT_IN, NO_JSON, SAFE_METHODS, Plan, Scenario, Step, printable, variables_in
 from splitter.compare import EndpointNames, Rules
 from splitter.config import Comparison, Ignored, JsonPath, Tolerance
 from splitter.config.document import Path, dotted, read_document
@@ -115,7 +115,7 @@ class RequestList(Comparison):
 
 def read_request_list(text: str, source: str, repeat: int | None = None) -> Plan:
     """The plan a file holds; `repeat` goes before its own. Raises ConfigError with everything that is wrong with it."""
-    document = read_document(text, source)
+    document = read_document(text, source, "requests")
     faults = list(document.faults)
 
     def fault(path: Path, message: str) -> None:
@@ -134,7 +134,7 @@ def read_request_list(text: str, source: str, repeat: int | None = None) -> Plan
             fault(path, message)
     if faults or listed is None:
         raise ConfigError(tuple(sorted(faults, key=lambda each: each.line)))
-    return Plan(listed.title or source, (_scenario(listed, repeat or listed.repeat),), mask=listed.mask)
+    return Plan(printable(listed.title) or source, (_scenario(listed, repeat or listed.repeat),), mask=listed.mask)
 
 
 def _faults_between(listed: RequestList) -> Iterator[tuple[Path, str]]:
@@ -184,7 +184,7 @@ def _step(entry: StepEntry, listed: RequestList, repeat: int) -> Step:
     endpoint = EndpointNames(listed.endpoints).name(method, target)
     once = method not in SAFE_METHODS or entry.capture or entry.websocket is not None or entry.stream
     return Step(
-        title=entry.name or endpoint,
+        title=printable(entry.name) or endpoint,
         method=method,
         target=target,
         endpoint=endpoint,

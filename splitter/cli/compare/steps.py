@@ -92,6 +92,11 @@ class Plan:
     mask: tuple[str, ...] = ()
 
 
+def printable(text: str) -> str:
+    """A text as it can be shown anywhere: on one line, of characters that every encoding has a place for."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:200])
+
+
 def fill(text: str, variables: Mapping[str, str]) -> str:
     """A text with its variables filled in; `{{` and `}}` are braces. Raises KeyError for one that has no value yet."""
 
