@@ -15,6 +15,7 @@ from splitter import __version__
 from splitter.cli.check import check_config
 from splitter.cli.compare import compare
 from splitter.cli.explain import explain
+from splitter.cli.init import init
 from splitter.cli.source import config_option, read_config
 
 
@@ -37,3 +38,4 @@ def run_command(config_file: Path | None) -> None:
 main.add_command(check_config)
 main.add_command(explain)
 main.add_command(compare)
+main.add_command(init)
