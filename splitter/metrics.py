@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from splitter.routing import BUCKETS, DEFAULT_ROUTE, Backend, Reason
 from splitter.snapshot import Gauges, Snapshot
-from splitter.stats import BOUNDS_S, FAILURE_KINDS, FALLBACK_OUTCOMES, METHODS, Histogram, Stats
+from splitter.stats import BOUNDS_S, FAILURE_KINDS, FALLBACK_OUTCOMES, METHODS, MIRROR_OUTCOMES, Histogram, Stats
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -114,6 +114,13 @@ def _traffic(stats: Stats, gauges: Gauges) -> Iterator[Metric]:
     for key, count in (none | stats.fallbacks).items():
         fallbacks.add_metric(list(key), count)
     yield fallbacks
+
+    mirrored = CounterMetricFamily(
+        "splitter_mirror", "Requests that were to be mirrored, by what became of it.", labels=["outcome"]
+    )
+    for outcome, count in ({(outcome,): 0 for outcome in MIRROR_OUTCOMES} | stats.mirrored).items():
+        mirrored.add_metric(list(outcome), count)
+    yield mirrored
 
     ignored = CounterMetricFamily("splitter_force_ignored", "Requests whose force_domain was not heeded.")
     ignored.add_metric([], stats.force_ignored)

@@ -35,6 +35,7 @@ from splitter.control.reload import follow
 from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
+from splitter.proxy.mirror import MirrorSettings
 from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
 from splitter.proxy.pool import Endpoint, PoolLimits
 from splitter.routing import Backend
@@ -95,6 +96,7 @@ def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
             config.fallback.budget,
         ),
         trusted_proxies=tuple(config.listen.trusted_proxies),
+        mirror=MirrorSettings.of(config),
     )
 
 

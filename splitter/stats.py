@@ -25,6 +25,11 @@ FAILURE_KINDS: Final = ("connect", "timeout", "reset", "protocol", "overload", "
 
 FALLBACK_OUTCOMES: Final = ("rescued", "failed", "refused")
 
+MIRROR_OUTCOMES: Final = ("match", "mismatch", "noise", "ignored", "dropped", "too_large", "failed", "skipped")
+"""What became of a request that was to be mirrored: answered alike; differently; differently where legacy differs from
+itself, or where a rule says that it does not matter; not copied for lack of room; too large to compare; not answered;
+chosen, but its own answer never ended, or the other side was out."""
+
 RequestKey = tuple[str, str, str, str, int]
 """backend, reason, route, method, status."""
 
@@ -57,6 +62,7 @@ class Stats:
         "failures",
         "fallbacks",
         "force_ignored",
+        "mirrored",
         "requests",
         "upstream_read_bytes",
         "upstream_written_bytes",
@@ -67,6 +73,7 @@ class Stats:
         self.durations: dict[tuple[str, str], Histogram] = {}
         self.failures: dict[tuple[str, str], int] = {}
         self.fallbacks: dict[tuple[str, str], int] = {}
+        self.mirrored: dict[tuple[str], int] = {}
         self.force_ignored = 0
         self.downstream_read_bytes = 0
         self.downstream_written_bytes = 0
@@ -95,6 +102,10 @@ class Stats:
         key = (kind, outcome)
         self.fallbacks[key] = self.fallbacks.get(key, 0) + 1
 
+    def mirror(self, outcome: str) -> None:
+        """Count one request that was to be mirrored, by what became of it."""
+        self.mirrored[outcome,] = self.mirrored.get((outcome,), 0) + 1
+
     def merge(self, other: Stats) -> None:
         """Add another plane's totals to these."""
         for request, count in other.requests.items():
@@ -105,6 +116,8 @@ class Stats:
             self.failures[failure] = self.failures.get(failure, 0) + count
         for fallback, count in other.fallbacks.items():
             self.fallbacks[fallback] = self.fallbacks.get(fallback, 0) + count
+        for outcome, count in other.mirrored.items():
+            self.mirrored[outcome] = self.mirrored.get(outcome, 0) + count
         self.force_ignored += other.force_ignored
         self.downstream_read_bytes += other.downstream_read_bytes
         self.downstream_written_bytes += other.downstream_written_bytes
@@ -118,6 +131,7 @@ class Stats:
             "durations": [[*place, histogram.counts, histogram.sum_s] for place, histogram in self.durations.items()],
             "failures": [[*key, count] for key, count in self.failures.items()],
             "fallbacks": [[*key, count] for key, count in self.fallbacks.items()],
+            "mirrored": [[*key, count] for key, count in self.mirrored.items()],
             "force_ignored": self.force_ignored,
             "downstream_read_bytes": self.downstream_read_bytes,
             "downstream_written_bytes": self.downstream_written_bytes,
@@ -135,6 +149,7 @@ class Stats:
             histogram.counts, histogram.sum_s = counts, sum_s
         stats.failures = {(backend, kind): count for backend, kind, count in wire["failures"]}
         stats.fallbacks = {(kind, outcome): count for kind, outcome, count in wire["fallbacks"]}
+        stats.mirrored = {(outcome,): count for outcome, count in wire["mirrored"]}
         stats.force_ignored = wire["force_ignored"]
         stats.downstream_read_bytes = wire["downstream_read_bytes"]
         stats.downstream_written_bytes = wire["downstream_written_bytes"]

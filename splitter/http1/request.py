@@ -51,10 +51,18 @@ _SPECIAL: Final = frozenset(
         b"x-forwarded-host",
         b"x-request-id",
         b"x-splitter-token",
+        b"x-splitter-mirror",
     }
 )
 _REPLACED: Final = frozenset(
-    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"x-splitter-token"}
+    {
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-request-id",
+        b"x-splitter-token",
+        b"x-splitter-mirror",
+    }
 )
 _REWRITTEN: Final = _SPECIAL - {b"content-length", b"expect"}
 _HOST_TOO: Final = _REPLACED | {b"host"}

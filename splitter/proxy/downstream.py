@@ -20,12 +20,12 @@ from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
 from splitter.http1.request import CHUNKED, RequestHead
 from splitter.proxy.flow import Hold, ReadGate
-from splitter.proxy.relay import Exchange
 from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from splitter.http1.request import Forwarded
     from splitter.proxy.plane import DataPlane
+    from splitter.proxy.relay import Exchange
 
 _HIGH_WATER_BYTES: Final = 256 * 1024
 _LOW_WATER_BYTES: Final = 64 * 1024
@@ -297,7 +297,7 @@ class Downstream(asyncio.Protocol):
             return False
         self._buffer = b""
         self._head_begun = False
-        exchange = self._exchange = Exchange(self._plane, self, head)
+        exchange = self._exchange = self._plane.exchange(self._plane, self, head)
         if head.shape.body:
             self._begin_body(exchange, head, rest)
         else:

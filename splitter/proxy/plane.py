@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from time import perf_counter
 from typing import Final, Protocol
@@ -23,6 +23,8 @@ from splitter.keys import Network, is_trusted, parse_address
 from splitter.outlier import Breaker
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.downstream import Downstream
+from splitter.proxy.mirror import Mirror, MirrorSettings
+from splitter.proxy.mirrored import MirroredExchange
 from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, Shared, dial
 from splitter.proxy.relay import Exchange
 from splitter.routing import Backend, Reason, Router
@@ -82,6 +84,7 @@ class PlaneSettings:
     replay_bytes: int
     fallback: FallbackPolicy
     trusted_proxies: tuple[Network, ...] = ()
+    mirror: MirrorSettings = field(default_factory=MirrorSettings)
 
 
 class AccessLog(Protocol):
@@ -104,6 +107,16 @@ def _pool(name: Backend, backend: BackendSettings, shared: Shared) -> BackendPoo
         for endpoint in backend.endpoints
     )
     return BackendPool(name.value, tuple(pools))
+
+
+def _mirror_pools(settings: PlaneSettings, shared: Shared) -> dict[Backend, BackendPool]:
+    """Connections of the mirror alone, so that copies take none away from clients."""
+    most = settings.mirror.max_in_flight
+    return {
+        name: _pool(name, replace(backend, pool=replace(backend.pool, max_connections=most, max_waiting=most)), shared)
+        for name, backend in settings.backends.items()
+        if name is not Backend.INTERNAL
+    }
 
 
 class DataPlane:
@@ -139,6 +152,8 @@ class DataPlane:
             name: RunningBackend(backend.timeouts, _pool(name, backend, shared))
             for name, backend in settings.backends.items()
         }
+        unseen = Shared(tasks, Stats(), clock, dial, lambda: None)
+        self.mirror = Mirror(settings.mirror, self, _mirror_pools(settings, unseen), tasks)
         self._tasks = tasks
         self._access_log = access_log
         self._connections: set[Downstream] = set()
@@ -157,6 +172,8 @@ class DataPlane:
         """Put it in force: every decision from now on, also of requests that still wait for a connection."""
         self.snapshot = snapshot
         self.router = Router(snapshot.table)
+        self.mirror.publish(snapshot)
+        self.exchange = MirroredExchange if self.mirror.on else Exchange
         self._judge_domain()
 
     def _judge_domain(self) -> None:
@@ -201,10 +218,12 @@ class DataPlane:
                 until_expiry_s = _EXPIRE_EVERY_S
                 for backend in self.backends.values():
                     backend.pool.expire()
+                self.mirror.expire()
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop accepting, let every request under way end, close. False when some were cut off by the timeout."""
         self.draining = True
+        self.mirror.close()
         for server in self._servers:
             server.close()
         for connection in list(self._connections):

@@ -14,6 +14,7 @@ from splitter.config import KeySource
 from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
 from splitter.proxy.downstream import Downstream
+from splitter.proxy.mirror import MirrorSettings
 from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
 from splitter.proxy.pool import Endpoint, PoolLimits
 from splitter.proxy.upstream import Upstream
@@ -106,6 +107,7 @@ class Rig:
         trusted_proxies: tuple[Any, ...] = (),
         fallback: FallbackPolicy | None = None,
         sources: tuple[KeySource, ...] = (HEADER, CLIENT_IP),
+        mirror: MirrorSettings | None = None,
     ) -> None:
         self.now_s = 1000.0
         self.errors: list[BaseException] = []
@@ -127,6 +129,7 @@ class Rig:
                 replay_bytes=replay_bytes,
                 fallback=fallback or NO_FALLBACK,
                 trusted_proxies=trusted_proxies,
+                mirror=mirror or MirrorSettings(),
             ),
             Snapshot(table(percent, sources)),
             self.tasks,
