@@ -48,16 +48,18 @@ class Context:
     at_s: float = 0.0
 
 
-def is_noise(differed: int, compared: int, noisy: int, asked: int) -> bool:
-    """Diffy's rule, on shares because control is asked twice for a part of the requests only.
+def is_noise(differed: int, noisy: int, asked: int) -> bool:
+    """Diffy's rule, over the requests for which control was asked twice.
 
-    A place is really different when candidate differs from control more often than control from itself, by more than 20 %
-    of both shares together and by more than 0.03 % of all requests. Without a second answer nothing is noise.
+    Of `asked` requests candidate differed from control in `differed` and control from itself in `noisy`. A place is really
+    different when the first is more, by more than 20 % of both together and by more than 0.03 % of the requests. Only
+    these requests are looked at, because others may be of another kind: pictures that always differ, and refusals of
+    pictures that never do. A place that never differed in any of them is not known to be noise, so it is not called that.
     """
-    if not asked or not compared:
+    if not differed and not noisy:
         return False
-    real, noise = differed / compared, noisy / asked
-    return not (real > noise and (real - noise) / (real + noise) > RELATIVE_MIN and real - noise > ABSOLUTE_MIN)
+    more = differed - noisy
+    return not (more > 0 and more / (differed + noisy) > RELATIVE_MIN and more / asked > ABSOLUTE_MIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,14 @@ class Sample:
 
 @dataclass(slots=True)
 class Field:
-    """One place of one endpoint: requests in which candidate differed there, and those in which control differed itself."""
+    """One place of one endpoint, in numbers of requests.
+
+    Candidate differed there in `differed`; of those for which control was asked twice candidate differed in
+    `differed_of_asked`, and control from itself in `noisy`.
+    """
 
     differed: int = 0
+    differed_of_asked: int = 0
     noisy: int = 0
     samples: tuple[Sample, ...] = ()
 
@@ -107,7 +114,7 @@ class Endpoint:
     def is_noise(self, place: Place) -> bool:
         """Whether a place differs no more between the two sides than between control and itself."""
         found = self.fields.get(place)
-        return found is not None and is_noise(found.differed, self.compared, found.noisy, self.asked)
+        return found is not None and is_noise(found.differed_of_asked, found.noisy, self.asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +172,7 @@ class Report:
                 if place is not None:
                     place.noisy += 1
             for difference in found.found:
-                self._count(counted, difference, context, mask)
+                self._count(counted, difference, noise is not None, context, mask)
             self.lost_differences += found.more
             outcome = _plain_outcome(found)
             if outcome is Outcome.MISMATCH and all(counted.is_noise(difference.place) for difference in found.found):
@@ -194,12 +201,13 @@ class Report:
             found = counted.fields[place] = Field()
         return found
 
-    def _count(self, counted: Endpoint, difference: Difference, context: Context, mask: Mask) -> None:
+    def _count(self, counted: Endpoint, difference: Difference, asked: bool, context: Context, mask: Mask) -> None:
         place = self._field(counted, difference.place)
         if place is None:
             self.lost_differences += 1
             return
         place.differed += 1
+        place.differed_of_asked += asked
         # To write a sample takes a hundred times what counting does: the first ones, then ever fewer, yet never none.
         if place.differed <= SAMPLES_KEPT or place.differed & (place.differed - 1) == 0:
             control, candidate = difference.shown(mask)
@@ -227,6 +235,7 @@ class Report:
                     self.lost_differences += found.differed
                     continue
                 kept.differed += found.differed
+                kept.differed_of_asked += found.differed_of_asked
                 kept.noisy += found.noisy
                 kept.keep(found.samples)
 
@@ -272,7 +281,9 @@ class Report:
             for found in entry["fields"]:
                 samples = tuple(Sample(**sample) for sample in found["samples"])
                 place = (str(found["path"]), Kind(found["kind"]))
-                counts.fields[place] = Field(int(found["differed"]), int(found["noisy"]), samples)
+                counts.fields[place] = Field(
+                    int(found["differed"]), int(found["differed_of_asked"]), int(found["noisy"]), samples
+                )
             report.endpoints[str(entry["endpoint"])] = counts
             report._fields += len(counts.fields)
         return report
@@ -285,6 +296,7 @@ def _fields_of(counts: Endpoint) -> list[dict[str, Any]]:
             "kind": kind.value,
             "verdict": _verdict(counts, (path, kind)),
             "differed": found.differed,
+            "differed_of_asked": found.differed_of_asked,
             "noisy": found.noisy,
             "samples": [sample.to_json() for sample in found.samples],
         }
