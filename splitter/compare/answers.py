@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from splitter.compare.differences import ABSENT, Difference, Differences, JsonWalk, Kind
+from splitter.compare.differences import ABSENT, Difference, Differences, Kind
+from splitter.compare.json_walk import JsonWalk
 from splitter.compare.mask import cookie_shape
 from splitter.compare.observation import Observation, UnreadableError, read_json
 from splitter.compare.rules import Rules
