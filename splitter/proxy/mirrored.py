@@ -10,17 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from splitter.http1.fields import Pair
-from splitter.http1.request import RequestHead, render_request
+from splitter.http1.request import render_request
 from splitter.http1.response import ResponseHead
 from splitter.proxy.relay import Answer, Exchange
 from splitter.routing import Reason
 
 if TYPE_CHECKING:
-    from splitter.proxy.downstream import Downstream
-    from splitter.proxy.plane import DataPlane
+    pass
 
 MARK: Final = b"X-Splitter-Mirror: 1\r\n"
 """How a backend can tell a copy: to leave it out of its counts, or of what it bills. No client can send it."""
+
+
+# Aliases: Python 3.11 takes 40 ns to find a member through its class.
+_DONE: Final = Answer.DONE
+_HEAD_SENT: Final = Answer.HEAD_SENT
 
 
 class Recording:
@@ -55,46 +59,25 @@ class MirroredExchange(Exchange):
 
     __slots__ = ("_recording",)
 
-    def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
-        super().__init__(plane, downstream, head)
-        self._recording: Recording | None = None
+    _recording: Recording | None
 
     def on_whole_response(self, head: ResponseHead, body: bytes) -> None:
         super().on_whole_response(head, body)
-        if self._answer is Answer.DONE and self._is_wanted():
-            self._plane.mirror.offer(self, Recording(head, body, self._plane.mirror.max_body_bytes))
+        mirror = self._plane.mirror
+        if mirror.wants(self.head.method, self.request_id) and self._answer is _DONE and self._is_comparable():
+            mirror.offer(self, Recording(head, body, mirror.max_body_bytes))
 
     def on_response(self, head: ResponseHead, body: bytes) -> None:
         super().on_response(head, body)
-        if self._answer is Answer.HEAD_SENT and self._is_wanted():
-            self._recording = Recording(head, body, self._plane.mirror.max_body_bytes)
+        mirror = self._plane.mirror
+        if mirror.wants(self.head.method, self.request_id) and self._answer is _HEAD_SENT and self._is_comparable():
+            self._recording = Recording(head, body, mirror.max_body_bytes)
+            self.__class__ = RecordedExchange  # so that only those that are recorded ask at every piece
 
-    def on_response_data(self, data: bytes) -> None:
-        super().on_response_data(data)
-        if self._recording is not None:
-            self._recording.add(data)
-
-    def on_response_end(self, trailers: list[Pair]) -> None:
-        recording, self._recording = self._recording, None
-        super().on_response_end(trailers)
-        if recording is not None:
-            self._plane.mirror.offer(self, recording)
-
-    def _record(self) -> None:
-        super()._record()
-        if self._recording is not None:  # an end before the answer's end
-            self._recording = None
-            self._plane.mirror.skip()
-
-    def _is_wanted(self) -> bool:
-        """Whether this is one to be copied: chosen, and answered by the side whose answers are compared.
-
-        What legacy said in domain's stead is no such answer.
-        """
-        decision, mirror = self.decision, self._plane.mirror
-        if decision.backend is not mirror.source or decision.reason is Reason.FALLBACK:
-            return False
-        return mirror.wants(self.head.method, self.request_id)
+    def _is_comparable(self) -> bool:
+        """Whether the side answered whose answers are compared. What legacy said in domain's stead is no such answer."""
+        decision = self.decision
+        return decision.backend is self._plane.mirror.source and decision.reason is not Reason.FALLBACK
 
     # --- for the copies ---
 
@@ -112,3 +95,26 @@ class MirroredExchange(Exchange):
     @property
     def target(self) -> str:
         return self._target.decode("latin-1")
+
+
+class RecordedExchange(MirroredExchange):
+    """One whose answer comes in pieces, and is recorded."""
+
+    __slots__ = ()
+
+    def on_response_data(self, data: bytes) -> None:
+        super().on_response_data(data)
+        if self._recording is not None:
+            self._recording.add(data)
+
+    def on_response_end(self, trailers: list[Pair]) -> None:
+        recording, self._recording = self._recording, None
+        super().on_response_end(trailers)
+        if recording is not None:
+            self._plane.mirror.offer(self, recording)
+
+    def _record(self) -> None:
+        super()._record()
+        if self._recording is not None:  # an end before the answer's end
+            self._recording = None
+            self._plane.mirror.skip()

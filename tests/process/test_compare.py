@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from splitter.cli import main
+from splitter.cli.compare.request_list import read_request_list
+from splitter.config import parse
 from tests.process.running import ROOT, Splitter, ask, splitter
 from tests.process.service import camera_backend
 
@@ -143,6 +146,32 @@ def test_all_at_once_and_every_kind_of_report(service: Service, tmp_path: Path) 
     suite = ElementTree.parse(files["junit"]).getroot()[0]
     assert int(suite.get("failures", "0")) > 5
     assert "Domain differs from legacy: 4 differences" in files["html"].read_text()
+
+
+def test_the_commands_of_the_page_do_what_it_shows(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "compare.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("config").symlink_to(ROOT / "config")
+    Path("access.log").write_text('{"event": "request", "method": "GET", "path": "/api/v1/cameras"}\n')
+    ports = {"8000": service.splitter.port, "8001": service.legacy, "8002": service.domain}
+    examples = re.findall(r"^\$ splitter (compare .*)\n((?:.+\n)*?)```", page, re.MULTILINE)
+    assert len(examples) == 3
+    for command, shown in examples:
+        words = re.sub(r":(800[012])\b", lambda port: f":{ports[port[1]]}", command).split()
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        if shown:
+            lines, expected = done.stdout.splitlines(), shown.splitlines()
+            assert len(lines) == len(expected)
+            assert (lines[0], lines[-1].partition(" (")[0]) == (expected[0], expected[-1].partition(" (")[0])
+    things, mirror = (yaml for yaml in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    assert read_request_list(things, "things").title == "Things"
+    assert parse(mirror, "mirror", {}).mirror.percent == 10
+    rules = re.findall(r"^\| `((?:ignore|unordered|tolerance|headers|mask|endpoints): .*?)` \|", page, re.MULTILINE)
+    assert len(rules) == 6
+    parse("mirror:\n" + "\n".join(f"  {rule}" for rule in rules), "rules", {})
 
 
 def test_a_bar_for_who_sits_at_a_terminal(service: Service) -> None:

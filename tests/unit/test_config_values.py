@@ -263,9 +263,11 @@ def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
     ]
 
 
-def test_the_shipped_file_is_the_defaults_with_a_route_and_a_plan() -> None:
+def test_the_shipped_file_is_the_defaults_with_a_route_a_plan_and_rules_of_the_mirror() -> None:
     config, defaults = load(SHIPPED, {}), Config()
-    assert config.model_copy(update={"rollout": defaults.rollout}) == defaults
+    own = {"rollout": defaults.rollout, "mirror": defaults.mirror}
+    assert config.model_copy(update=own) == defaults
+    assert config.mirror.model_copy(update={"tolerance": {}, "endpoints": ()}) == defaults.mirror
     assert config.rollout.model_copy(update={"routes": (), "plan": ()}) == defaults.rollout
     route = config.rollout.routes[0]
     assert (route.name, route.methods, route.path, route.percent) == (
