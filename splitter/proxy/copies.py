@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from splitter.errors import BadResponse, ExchangeError
 from splitter.http1.fields import Pair
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from splitter.proxy.deadlines import Wheel
     from splitter.proxy.pool import BackendPool, EndpointPool
     from splitter.proxy.upstream import Upstream
+
+_SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 Render = Callable[[bytes], bytes]
 """From the authority of an endpoint to the whole request, as bytes."""
@@ -140,8 +142,9 @@ class Copy:
 
     def on_upstream_lost(self, error: Exception | None) -> None:
         upstream, self._upstream = self._upstream, None
-        # A kept connection that the backend was closing just then: the request was not looked at.
-        if upstream is not None and upstream.reused and not upstream.heard and not self._again:
+        # A kept connection that the backend was closing just then: the request was not looked at, as far as one can tell.
+        stale = upstream is not None and upstream.reused and not upstream.heard
+        if stale and self._method in _SAFE and not self._again:
             self._again = True
             self._acquire()
             return

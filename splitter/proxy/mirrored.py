@@ -75,9 +75,14 @@ class MirroredExchange(Exchange):
             self.__class__ = RecordedExchange  # so that only those that are recorded ask at every piece
 
     def _is_comparable(self) -> bool:
-        """Whether the side answered whose answers are compared. What legacy said in domain's stead is no such answer."""
+        """Whether the side answered whose answers are compared, and with an answer one can ask for twice.
+
+        What legacy said in domain's stead is no such answer, nor a refusal to become a WebSocket.
+        """
         decision = self.decision
-        return decision.backend is self._plane.mirror.source and decision.reason is not Reason.FALLBACK
+        if decision.backend is not self._plane.mirror.source or decision.reason is Reason.FALLBACK:
+            return False
+        return not self.head.shape.upgrade
 
     # --- for the copies ---
 

@@ -178,8 +178,19 @@ async def test_without_its_set_up_a_list_ends_with_the_clean_up() -> None:
     findings = await run(THINGS, old.serve, Service().serve)
     assert findings.verdict is Verdict.MISMATCH
     assert "POST /things: legacy was to answer 201, not 500" in findings.problems
-    assert "DELETE /things/{thing}: thing was to be captured before, and was not" in findings.problems
     assert not any("GET" in asked for asked in old.asked)
+    failures = {each.result.title: each.result.failures for each in findings.verdicts()}
+    assert failures["DELETE /things/{thing}"] == {"thing was to be captured before, and was not": 1}
+
+
+async def test_what_one_side_made_is_cleaned_up_though_the_other_made_nothing() -> None:
+    async def broken(_: web.Request) -> web.Response:
+        return web.json_response({"error": "no"}, status=500)
+
+    old = Service()
+    findings = await run(THINGS, old.serve, broken)
+    assert names(findings)[0] == ("POST /things", "$.error", "extra")
+    assert old._things == {}
 
 
 async def test_who_stops_a_run_still_cleans_up() -> None:

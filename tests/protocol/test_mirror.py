@@ -336,6 +336,11 @@ class TestWhoIsCopied:
         assert (await copied(rig, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")).startswith(b"HEAD ")
         assert await outcomes(rig) == {"match": 1}
 
+    async def test_no_request_for_another_protocol(self) -> None:
+        rig = Rig(mirror=ALL)
+        await live(rig, request=GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert to(rig, DOMAIN) == []
+
     async def test_what_domain_serves_is_not_copied_to_it(self) -> None:
         rig = Rig(mirror=ALL, percent=100)
         await live(rig, port=DOMAIN)

@@ -45,12 +45,12 @@ class Settings:
 class Asked:
     """An answer, and how long it took from the first byte sent to the last one read.
 
-    `misrouted`: why it was not this side that answered; empty when it was, as far as one can tell.
+    `not_comparable`: why it says nothing about this side, which was not asked, or was not the one that answered; else empty.
     """
 
     observation: Observation
     duration_s: float
-    misrouted: str = ""
+    not_comparable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Asker:
                 answer = self._converse if request.step.messages else self._fetch
                 observation = await answer(request)
         except _MisroutedError as error:
-            return Asked(_failed(str(error)), perf_counter() - started_s, misrouted=str(error))
+            return Asked(_failed(str(error)), perf_counter() - started_s, not_comparable=str(error))
         except TimeoutError:
             observation = _failed(f"timed out after {self._settings.timeout_s:g} s")
         except aiohttp.WSServerHandshakeError as error:
@@ -179,6 +179,11 @@ class Asker:
         if reason == "fallback":
             raise aiohttp.ClientError(f"{wanted} failed, and {got} answered instead (fallback)")
         raise _MisroutedError(f"the splitter sent it to {got}, not to {wanted} ({reason or 'no reason given'})")
+
+
+def not_asked(why: str) -> Asked:
+    """What stands for the answer of a side that could not be asked."""
+    return Asked(_failed(why), 0.0, not_comparable=why)
 
 
 def _pairs(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from splitter.cli.compare.asker import Asked, Asker, Request
+from splitter.cli.compare.asker import Asked, Asker, Request, not_asked
 from splitter.cli.compare.findings import Findings, StepResult
 from splitter.cli.compare.own_names import OwnNames
 from splitter.cli.compare.steps import NO_JSON, Plan, Scenario, Step, fill, fill_json
@@ -101,36 +101,36 @@ class Run:
             self._count += 1
             request_id = f"compare-{self.options.new_word()}"
             answers = await self._ask_all(step, parts, request_id)
-            if answers is None:
-                return False
             expected &= self._as_expected(step, answers)
             if step.compared:
                 self._compare(step, parts, answers, request_id)
             self.on_step()
         return expected
 
-    async def _ask_all(self, step: Step, parts: list[Part], request_id: str) -> list[Asked] | None:
-        """The answers, by part. None when something to fill in is not there."""
-        try:
-            requests = [_request(step, part.variables, request_id) for part in parts]
-        except KeyError as missing:
-            self.findings.add_problem(f"{step.title}: {missing.args[0]} was to be captured before, and was not")
-            self.findings.fail(self.findings.step(step.title, step.endpoint), f"{missing.args[0]} is not there")
-            return None
+    async def _ask_all(self, step: Step, parts: list[Part], request_id: str) -> list[Asked]:
+        """The answers, by part. One that lacks a variable is not asked; the others are, so that they clean up."""
         order = list(range(len(parts)))
         if self._count % 2:
             order[0], order[1] = order[1], order[0]
         answers: dict[int, Asked] = {}
         for index in order:
-            answers[index] = await parts[index].asker.ask(requests[index])
+            part = parts[index]
+            try:
+                request = _request(step, part.variables, request_id)
+            except KeyError as missing:
+                answers[index] = not_asked(f"{missing.args[0]} was to be captured before, and was not")
+                continue
+            answers[index] = await part.asker.ask(request)
             self.findings.sent += 1
-            _capture(step, parts[index], answers[index].observation)
+            _capture(step, part, answers[index].observation)
         return [answers[index] for index in range(len(parts))]
 
     def _as_expected(self, step: Step, answers: list[Asked]) -> bool:
         control = answers[0].observation
         if not step.expect or (not control.failure and control.status in step.expect):
             return True
+        if answers[0].not_comparable:
+            return False
         wanted = " or ".join(str(status) for status in sorted(step.expect))
         name = self.control.side.name
         self.findings.add_problem(f"{step.title}: {name} was to answer {wanted}, not {control.failure or control.status}")
@@ -145,9 +145,9 @@ class Run:
         ]
         control, candidate = seen[0], seen[1]
         result.duration_s += answers[0].duration_s + answers[1].duration_s
-        misrouted = answers[0].misrouted or answers[1].misrouted
-        if misrouted:
-            findings.fail(result, misrouted)
+        not_compared = answers[0].not_comparable or answers[1].not_comparable
+        if not_compared:
+            findings.fail(result, not_compared)
             return
         if control.failure:
             why = control.failure if control.failure == candidate.failure or not candidate.failure else "neither answered"
