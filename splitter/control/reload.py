@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -46,10 +47,17 @@ async def reload(path: Path | None, controller: Controller) -> None:
         log.warning("restart_needed", sections=waiting)
 
 
-async def follow(path: Path | None, controller: Controller, loop: asyncio.AbstractEventLoop) -> None:
-    """Reload whenever the file is saved or SIGHUP comes, until cancelled."""
+async def follow(
+    path: Path | None, controller: Controller, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]
+) -> None:
+    """Reload whenever the file is saved or SIGHUP comes, until cancelled. `on_hangup`: what else SIGHUP is for."""
     wanted = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, wanted.set)
+
+    def hang_up() -> None:
+        wanted.set()
+        on_hangup()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     async with asyncio.TaskGroup() as group:
         group.create_task(_watch(path, wanted))
         while True:

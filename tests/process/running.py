@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socketserver
@@ -95,8 +96,8 @@ def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Spl
 
         def ready() -> bool:
             assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                return ask(port, "/api/v1/monitoring/health/live")[0] == 200
+            with contextlib.suppress(OSError):  # on the admin port: the public one may speak TLS, or be a socket file
+                return bool(json.loads(ask(admin_port, "/api/v1/monitoring/health")[2])["state"] == "serving")
             return False
 
         wait_until(ready)
