@@ -91,7 +91,7 @@ class Copy:
 
     def _acquire(self) -> None:
         endpoint = self._waits_at = self._pool.choose()
-        upstream = endpoint.take_idle()
+        upstream = endpoint.take_idle(certain=self._method not in _SAFE)
         if upstream is not None:
             self.on_connection(upstream)
             return
@@ -105,6 +105,9 @@ class Copy:
         self._upstream = upstream
         upstream.bind(self, self._method)
         upstream.write(self._render(upstream.authority))
+
+    def reconsider(self) -> None:
+        """Switched off it is given up; an endpoint that went out is worth a try, since nobody waits for the answer."""
 
     def on_no_connection(self, error: ExchangeError) -> None:
         self._fail(error.message)

@@ -7,16 +7,14 @@ bound; a plane that does not mirror never makes one of these, so it pays nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from splitter.http1.fields import Pair
-from splitter.http1.request import render_request
+from splitter.http1.forwarding import render_request
 from splitter.http1.response import ResponseHead
-from splitter.proxy.relay import Answer, Exchange
+from splitter.proxy.recovery import Answer
+from splitter.proxy.relay import Exchange
 from splitter.routing import Reason
-
-if TYPE_CHECKING:
-    pass
 
 MARK: Final = b"X-Splitter-Mirror: 1\r\n"
 """How a backend can tell a copy: to leave it out of its counts, or of what it bills. No client can send it."""
@@ -88,7 +86,8 @@ class MirroredExchange(Exchange):
 
     def request_for(self, authority: bytes) -> bytes:
         """The request once more, for another endpoint, marked as a copy. Only when `can_be_copied`."""
-        head = render_request(self.head, self._target, self._downstream.forwarded, self.request_id, authority)
+        client = self._downstream.client
+        head = render_request(self.head, self._target, client, self.request_id, authority, self.traceparent)
         body = self._held.joined() if self._held is not None else b""
         return b"%b%b\r\n%b" % (head[:-2], MARK, body)
 

@@ -207,6 +207,7 @@ class DataPlane:
             self._next_s = now_s + _EVERY_S
             for backend in self.backends.values():
                 backend.pool.expire()
+            self.mirror.expire()
             if now_s >= self._leave_domain_s:
                 for connection in list(self.entrance.connections):
                     connection.leave(Backend.DOMAIN)

@@ -16,8 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from splitter.config import parse
-from splitter.control.controller import table_of
+from splitter.config import TcpAddress, parse
+from splitter.control.table import table_of
+from splitter.listening import open_listening
 from splitter.proxy.plane import DataPlane
 from splitter.run import plane_settings
 from splitter.snapshot import Snapshot
@@ -144,14 +145,16 @@ async def plane(backends: Backends, text: str = MIRROR) -> AsyncIterator[tuple[D
     errors: list[BaseException] = []
     tasks = Tasks(lambda _name, error: errors.append(error))
     clock = asyncio.get_running_loop().time
-    made = DataPlane(plane_settings(config, "/nowhere"), Snapshot(table_of(config)), tasks, None, clock=clock)
-    host, port = await made.serve_tcp("127.0.0.1", 0)
-    try:
-        yield made, f"http://{host}:{port}"
-    finally:
-        await made.drain(1)
-        await tasks.close()
-        assert errors == []
+    made = DataPlane(plane_settings(config, "/nowhere", None), Snapshot(table_of(config)), tasks, None, clock=clock)
+    with open_listening(TcpAddress("127.0.0.1", 0), 0o600) as listening:
+        for each in listening.sockets:
+            made.serve(each)
+        try:
+            yield made, f"http://{listening.address}"
+        finally:
+            await made.drain(1)
+            await tasks.close()
+            assert errors == []
 
 
 async def asked(made: DataPlane, url: str, *paths: str, times: int = 5) -> None:

@@ -263,7 +263,7 @@ class TestOutcomes:
     async def test_failed(self, how: str, why: str) -> None:
         rig = Rig(mirror=ALL)
         if how == "refused":
-            rig.refuse, rig.refuse_port = ConnectionRefusedError(111, "Connection refused"), DOMAIN
+            rig.refuse, rig.refuse_ports = ConnectionRefusedError(111, "Connection refused"), {DOMAIN}
         await live(rig)
         if how != "refused":
             (copy,) = to(rig, DOMAIN)
