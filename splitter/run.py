@@ -46,6 +46,7 @@ from splitter.listening import Listening, open_listening
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, current
 from splitter.open_files import affordable, raise_limit
 from splitter.proxy.dial import Endpoint
+from splitter.proxy.mirror import MirrorSettings
 from splitter.proxy.plane import DataPlane
 from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.routing import Backend
@@ -138,6 +139,7 @@ def plane_settings(config: Config, internal_socket: str, certificates: Certifica
         proxy_protocol=tuple(config.listen.proxy_protocol),
         forward=ForwardPolicy(Style(config.listen.forwarded), make_trace=config.listen.traceparent == "make"),
         certificates=certificates,
+        mirror=MirrorSettings.of(config),
     )
 
 

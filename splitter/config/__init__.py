@@ -8,8 +8,10 @@ fault; nothing of a Config ever changes.
 from __future__ import annotations
 
 from splitter.config.addresses import BackendUrl, IpNetwork, Sender, TcpAddress, UnixAddress
+from splitter.config.comparison import Comparison
 from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
 from splitter.config.guardrails import Guardrails, StageLimits
+from splitter.config.jsonpath import Ignored, JsonPath, Tolerance
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
 from splitter.config.rollout import Fallback, Mirror, Rollout, Route, Stage
@@ -24,12 +26,15 @@ __all__ = [
     "BackendConfig",
     "BackendUrl",
     "Backends",
+    "Comparison",
     "Config",
     "Eject",
     "Fallback",
     "Guardrails",
     "Health",
+    "Ignored",
     "IpNetwork",
+    "JsonPath",
     "KeySource",
     "Limits",
     "Listen",
@@ -43,6 +48,7 @@ __all__ = [
     "StageLimits",
     "TcpAddress",
     "Tls",
+    "Tolerance",
     "UnixAddress",
     "leaves",
     "load",

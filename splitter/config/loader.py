@@ -34,10 +34,15 @@ def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
     """
     if path is None:
         return parse("", "no file", environ, _with_files)
+    return parse(read_text(path), str(path), environ, _with_files)
+
+
+def read_text(path: FilePath, most_bytes: int = _MOST_BYTES) -> str:
+    """The text of a file, no more than `most_bytes` of it and one. Raises ConfigError."""
     source = str(path)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except FileNotFoundError:
         raise ConfigError((Fault("", "there is no such file", source),)) from None
     except IsADirectoryError:
@@ -46,11 +51,10 @@ def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError((Fault("", f"can't be read: {reason}", source),)) from None
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError((Fault("", f"is not UTF-8: byte 0x{content[error.start]:02x}", source, line),)) from None
-    return parse(text, source, environ, _with_files)
 
 
 def _with_files(config: Config, route_names: frozenset[str]) -> Iterator[Clash]:

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from splitter.config.addresses import HookUrl
+from splitter.config.comparison import Comparison
 from splitter.config.guardrails import StageLimits
 from splitter.config.kinds import Flag, Listing, Named, Nullable, PartsError, Text, Word
 from splitter.config.numbers import SHARE, Count, Duration, Percent, Size, threshold_of
@@ -186,21 +187,38 @@ class Fallback(Section):
     )
 
 
-class Mirror(Section):
-    """Copies of requests for comparing both sides; nobody waits for them."""
+class _Copies(Section):
+    """Which requests are copied, and what that may cost."""
 
     percent: Annotated[float, Percent()] = Field(default=0.0, description="Share of requests that are copied.")
-    to: Annotated[str, Word(("domain", "legacy"))] = Field(default="domain", description="Which side gets the copies.")
+    to: Annotated[str, Word(("domain", "legacy"))] = Field(
+        default="domain", description="Which side gets the copies: of requests that the other one served."
+    )
     methods: Annotated[tuple[str, ...], Listing(Method(), example="[GET, HEAD]")] = Field(
         default=("GET", "HEAD"),
         description="Methods that are copied. Danger: a method that changes something changes it twice.",
     )
     max_body_bytes: Annotated[int, Size(0, 64 << 20)] = Field(
-        default=256 << 10, alias="max_body", description="Bodies above this size are not copied or compared."
+        default=256 << 10, alias="max_body", description="Requests with a body above this size, of either, are not compared."
     )
     max_in_flight: Annotated[int, Count(1, 100_000)] = Field(
         default=64, description="Copies under way at once, per worker; what comes on top is dropped and counted."
     )
-    ignore: Annotated[tuple[str, ...], Listing(Text(), example='["$.timestamp"]')] = Field(
-        default=(), description="JSON paths whose differences don't matter."
+    timeout_s: Annotated[float, Duration(0.01, 3600)] = Field(
+        default=5.0, alias="timeout", description="How long a copy may take, from connecting to the last byte."
     )
+    noise: Annotated[float, SHARE] = Field(
+        default=0.1,
+        description=(
+            "Share of copied requests that legacy is asked once more, to learn what differs between legacy and itself. "
+            "0: nothing is taken for noise."
+        ),
+    )
+
+    @property
+    def percent_threshold(self) -> int:
+        return threshold_of(self.percent)
+
+
+class Mirror(Comparison, _Copies):
+    """Copies of requests for comparing both sides; nobody waits for them."""

@@ -76,8 +76,6 @@ class Config(Section):
             return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in given)
 
         sentences = [f"{prefix}: {sentence}" for prefix, sentence in _UNBUILT if is_given(prefix)]
-        if self.mirror.percent > 0:
-            sentences.append("mirror.percent: requests are not mirrored yet")
         if isinstance(self.listen.workers, int) and self.listen.workers > 1:
             sentences.append(f"listen.workers: {self.listen.workers} is noted, but one process carries the traffic for now")
         for name in ("legacy", "domain"):

@@ -12,7 +12,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from math import inf
 from time import perf_counter, time
@@ -29,6 +29,8 @@ from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.dial import Dial, dial
 from splitter.proxy.entrance import Connection, Entrance
 from splitter.proxy.front import make_accept
+from splitter.proxy.mirror import Mirror
+from splitter.proxy.mirrored import MirroredExchange
 from splitter.proxy.pool import BackendPool, EndpointPool, Shared
 from splitter.proxy.recovery import Recovery
 from splitter.proxy.relay import Exchange
@@ -82,6 +84,16 @@ def _pool(name: Backend, backend: BackendSettings, shared: Shared) -> BackendPoo
     return BackendPool(name.value, tuple(pools))
 
 
+def _mirror_pools(settings: PlaneSettings, shared: Shared) -> dict[Backend, BackendPool]:
+    """Connections of the mirror alone, so that copies take none away from clients."""
+    most = settings.mirror.max_in_flight
+    return {
+        name: _pool(name, replace(backend, pool=replace(backend.pool, max_connections=most, max_waiting=most)), shared)
+        for name, backend in settings.backends.items()
+        if name is not Backend.INTERNAL
+    }
+
+
 class DataPlane:
     """See the top of the file."""
 
@@ -129,6 +141,8 @@ class DataPlane:
             for name, backend in settings.backends.items()
         }
         self._breakers: dict[EndpointPool, State] = {}
+        unseen = Shared(tasks, Stats(), clock, dial, lambda: None)
+        self.mirror = Mirror(settings.mirror, self, _mirror_pools(settings, unseen), tasks)
         self._tasks = tasks
         self._access_log = access_log
         self.tunnels = 0
@@ -149,6 +163,8 @@ class DataPlane:
         self.router = Router(snapshot.table)
         for name, backend in self.backends.items():
             backend.pool.mark_down(frozenset(url for of, url in snapshot.down if of == name))
+        self.mirror.publish(snapshot)
+        self.exchange = MirroredExchange if self.mirror.on else Exchange
         grace_s = snapshot.tunnel_grace_s
         if not snapshot.table.rolled_back or grace_s is None:
             self._leave_domain_s = inf
@@ -211,6 +227,7 @@ class DataPlane:
             self._next_s = now_s + _EVERY_S
             for backend in self.backends.values():
                 backend.pool.expire()
+            self.mirror.expire()
             if now_s >= self._leave_domain_s:
                 for connection in list(self.entrance.connections):
                     connection.leave(Backend.DOMAIN)
@@ -221,6 +238,7 @@ class DataPlane:
         `for_good`: no other process goes on with the listening sockets.
         """
         self.draining = True
+        self.mirror.close()
         self.first_timeout_s = min(self.first_timeout_s, _LAST_CALL_S)
         self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CALL_S)
         for connection in self.entrance.connections:

@@ -97,7 +97,14 @@ mirror.to: domain
 mirror.methods: [GET, HEAD]
 mirror.max_body: 256KiB
 mirror.max_in_flight: 64
+mirror.timeout: 5s
+mirror.noise: 0.1
 mirror.ignore: []
+mirror.unordered: []
+mirror.tolerance: {}
+mirror.headers: ["*"]
+mirror.mask: []
+mirror.endpoints: []
 limits.header_bytes: 64KiB
 limits.target_bytes: 16KiB
 limits.headers: 200
@@ -294,15 +301,16 @@ def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
     assert [sentence.partition(":")[0] for sentence in sentences] == [
         "rollout.plan",
         "guardrails",
-        "mirror.percent",
         "listen.workers",
         "rollout.force",
     ]
 
 
-def test_the_shipped_file_is_the_defaults_with_a_route_and_a_plan() -> None:
+def test_the_shipped_file_is_the_defaults_with_a_route_a_plan_and_rules_of_the_mirror() -> None:
     config, defaults = load(SHIPPED, {}), Config()
-    assert config.model_copy(update={"rollout": defaults.rollout}) == defaults
+    own = {"rollout": defaults.rollout, "mirror": defaults.mirror}
+    assert config.model_copy(update=own) == defaults
+    assert config.mirror.model_copy(update={"tolerance": {}, "endpoints": ()}) == defaults.mirror
     assert config.rollout.model_copy(update={"routes": (), "plan": ()}) == defaults.rollout
     route = config.rollout.routes[0]
     assert (route.name, route.methods, route.path, route.percent) == (

@@ -94,6 +94,7 @@ def stats(draw: st.DrawFn) -> Stats:
     made.requests = draw(st.dictionaries(st.tuples(WORD, WORD, WORD, WORD, st.integers(100, 999)), COUNT, max_size=4))
     made.failures = draw(st.dictionaries(st.tuples(WORD, WORD), COUNT, max_size=3))
     made.fallbacks = draw(st.dictionaries(st.tuples(WORD, WORD), COUNT, max_size=3))
+    made.mirrored = draw(st.dictionaries(st.tuples(WORD), COUNT, max_size=3))
     for duration_s in draw(st.lists(st.floats(0, 60), max_size=4)):
         made.record("domain", "bucket", "default", b"GET", 200, duration_s)
         made.judged.record(Backend.DOMAIN, Reason.BUCKET, "default", 200, "", duration_s, cut=False)
