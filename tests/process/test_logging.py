@@ -109,6 +109,8 @@ def test_a_failure_of_domain_is_a_line_and_a_storm_of_them_is_not_one_of_lines(t
             "backends: {domain: {eject: {consecutive_failures: 40, for: 10m}}}\n"
         )
         with splitter(tmp_path, config, **urls) as running:
+            for _ in range(60):  # what the budget is a share of
+                assert ask(running.port, "/?force_domain=false")[0] == 200
             headers = {"X-Request-Id": "id-1", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "Cookie": "secret"}
             assert ask(running.port, "/a?secret", headers=headers)[2] == b"legacy"
             for _ in range(50):
