@@ -251,8 +251,8 @@ def _with_floor(plan: Plan, progress: PlanProgress) -> PlanProgress:
 def advance(
     progress: PlanProgress, plan: Plan, verdict: Verdict, now_s: float, *, count_time_away: bool = False
 ) -> PlanProgress:
-    """What time and the guardrails make of the progress; to be called every second or so, and saved when it changed phase
-    or stage. `verdict` is that of the stage in force (`Finding.for_advance`).
+    """What time and the guardrails make of the progress; to be called every second or so, and saved when its phase or stage
+    changed, and once in a while: held is what was saved. `verdict` is that of the stage in force (`Finding.for_advance`).
 
     At most one stage ends in a call. Of a time longer than `LONGEST_TICK_S` since the last call only so much counts as held,
     unless `count_time_away`; a clock that went back counts nothing.
