@@ -88,6 +88,12 @@ def _problems(state: State, audience: Audience) -> list[str]:
     if state.controller.reload_fault:
         why = f": {state.controller.reload_fault}" if operators else ""
         found.append(f"the last reload of the configuration failed{why}")
+    if state.controller.restart_needed:
+        what = f": {', '.join(state.controller.restart_needed)}" if operators else ""
+        found.append(f"the configuration has changes that need a restart{what}")
+    dead = [worker.slot for worker in state.plane.workers() if not worker.pid]
+    if dead:
+        found.append(f"workers that died are not running again yet: {len(dead)}")
     return found
 
 

@@ -8,7 +8,7 @@ a request that can go nowhere else is worth a try.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -45,17 +45,23 @@ def table_of(config: Config) -> Table:
 
 @dataclass(slots=True)
 class Controller:
-    """Holds the configuration in force and what is known of the backends. `reload_fault`: why the last reload failed."""
+    """Holds the configuration in force and what is known of the backends.
+
+    `reload_fault`: why the last reload failed; `restart_needed`: what of the configuration waits for a restart.
+    """
 
     config: Config
     plane: Plane
     backend_up: dict[str, bool] = field(default_factory=dict)
     reload_fault: str = ""
+    restart_needed: tuple[str, ...] = ()
+    rolled_back: bool = False
 
     def snapshot(self) -> Snapshot:
         domain_up = self.backend_up.get(Backend.DOMAIN, True)
         legacy_up = self.backend_up.get(Backend.LEGACY, True)
-        return Snapshot(table_of(self.config), domain_ejected=legacy_up and not domain_up)
+        table = replace(table_of(self.config), rolled_back=self.rolled_back)
+        return Snapshot(table, domain_ejected=legacy_up and not domain_up)
 
     async def publish(self) -> Published:
         """Put what is known now in force; returns when every worker decides by it."""
@@ -68,6 +74,13 @@ class Controller:
             self.backend_up[name] = up
             (log.info if up else log.warning)("backend_up" if up else "backend_down", backend=name)
         await self.publish()
+
+    async def roll_back(self, who: str, why: str) -> Published:
+        """Send everybody to legacy, at once, until this process ends."""
+        self.rolled_back = True
+        published = await self.publish()
+        structlog.get_logger().warning("rolled_back", who=who, why=why, took_s=round(published.took_s, 4))
+        return published
 
     async def adopt(self, config: Config) -> None:
         """Put the rollout part of a newly read configuration in force."""

@@ -95,9 +95,7 @@ def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Spl
 
         def ready() -> bool:
             assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                return ask(port, "/api/v1/monitoring/health/live")[0] == 200
-            return False
+            return b'"event":"serving"' in log.read_bytes()
 
         wait_until(ready)
         yield Splitter(process, port, admin_port, log)
