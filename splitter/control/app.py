@@ -146,6 +146,8 @@ async def _metrics(request: web.Request) -> web.Response:
         snapshot=state.controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        workers=totals.workers,
+        deaths=totals.deaths,
     )
     return web.Response(body=render(reading), headers={"Content-Type": CONTENT_TYPE})
 
