@@ -14,6 +14,7 @@ import click
 from splitter import __version__
 from splitter.cli.check import check_config
 from splitter.cli.explain import explain
+from splitter.cli.init import init
 from splitter.cli.source import config_option, read_config
 
 
@@ -35,3 +36,4 @@ def run_command(config_file: Path | None) -> None:
 
 main.add_command(check_config)
 main.add_command(explain)
+main.add_command(init)
