@@ -114,8 +114,8 @@ class Listen(Listener):
     workers: Annotated[int | Literal["auto"], Workers()] = Field(
         default="auto",
         description=(
-            "Processes that carry traffic; `auto`: one per core, or as many as a container's CPU quota pays for; 0: all in one "
-            "process, for debugging."
+            "Processes that carry traffic; `auto`: one per core, or as many as a container's CPU quota pays for; "
+            "0: all in one process, for debugging."
         ),
     )
     tls: Annotated[None, NoTls()] = Field(default=None, description="Not built yet: only `null`.")
