@@ -15,7 +15,7 @@ from splitter.config.jsonpath import Ignored, JsonPath, Tolerance
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
 from splitter.config.rollout import Fallback, Mirror, Rollout, Route, Stage
-from splitter.config.schema import Config, leaves
+from splitter.config.schema import Config, Given, leaves
 from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen, Listener, Tls
 from splitter.config.traffic import KeySource
 
@@ -30,6 +30,7 @@ __all__ = [
     "Config",
     "Eject",
     "Fallback",
+    "Given",
     "Guardrails",
     "Health",
     "Ignored",

@@ -91,6 +91,9 @@ def _problems(state: State, audience: Audience) -> list[str]:
     found += state.controller.problems(details=operators)
     if state.certificates is not None:
         found += state.certificates.problems(in_full=operators)
+    dead = [worker.slot for worker in state.plane.workers() if not worker.pid]
+    if dead:
+        found.append(f"workers that died are not running again yet: {len(dead)}")
     return found
 
 

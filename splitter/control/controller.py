@@ -83,8 +83,9 @@ class Outcome:
 class Controller:
     """See the top of the file.
 
-    `reload_fault`: why the last reload failed; `reloads` counts them by outcome. `rollbacks` counts by who,
-    `rollback_durations` from the decision until it was in force on all workers.
+    `reload_fault`: why the last reload failed; `reloads` counts them by outcome; `restart_needed`: what of the configuration
+    waits for a restart. `rollbacks` counts by who, `rollback_durations` from the decision until it was in force on all
+    workers.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Controller:
         self.down: dict[str, frozenset[str]] = {}
         self.reload_fault = ""
         self.reloads = {"ok": 0, "failed": 0}
+        self.restart_needed: tuple[str, ...] = ()
         self.rollbacks: dict[str, int] = {}
         self.rollback_durations = Histogram()
         self._plane = plane
@@ -358,6 +360,7 @@ class Controller:
             waits_for=keeper.waits_for,
             notice=keeper.notice,
             reload_fault=self.reload_fault,
+            restart_needed=self.restart_needed,
             edit_waits=self._edit_waits and self._adopted(record).overrides != record.overrides,
         )
 

@@ -232,8 +232,10 @@ class DataPlane:
                 for connection in list(self.entrance.connections):
                     connection.leave(Backend.DOMAIN)
 
-    async def drain(self, timeout_s: float, *, for_good: bool = True) -> bool:
+    async def drain(self, timeout_s: float | None, *, for_good: bool = True) -> bool:
         """Stop accepting, let every request under way end, close. False when some were cut off by the timeout.
+
+        Asked again with a shorter time, the shorter one counts; None is however long it takes.
 
         `for_good`: no other process goes on with the listening sockets.
         """

@@ -313,17 +313,17 @@ def test_a_scraper_gets_the_format_it_asks_for(accept: str, form: Form) -> None:
 
 
 def test_a_scrape_of_two_busy_workers_takes_less_than_20_ms() -> None:
-    """Reading two workers' totals from the channel, adding them up and writing the page: the best of ten, the machine is
-    shared."""
+    """Reading two workers' totals from the channel, adding them up and writing the page: the best of ten, in CPU time,
+    because the machine is shared."""
     table = Table(Rule("default", 1000, KEY), tuple(Rule(f"route-{n}", 500, KEY) for n in range(5)))
     wires = [busy().to_wire(), busy().to_wire()]
     took_s = []
     for _ in range(10):
-        began_s = time.perf_counter()
+        began_s = time.thread_time()
         total = Stats()
         for wire in wires:
             total.merge(Stats.from_wire(wire))
         page = render(reading(total, snapshot=Snapshot(table)), Form.OPENMETRICS)
-        took_s.append(time.perf_counter() - began_s)
+        took_s.append(time.thread_time() - began_s)
     assert page.count(b"\n") > 2500
     assert min(took_s) < 0.02
