@@ -17,6 +17,7 @@ from splitter.config.addresses import (
     UNIX_PREFIX,
     BackendUrl,
     Host,
+    HostName,
     IpNetwork,
     Network,
     StateUrl,
@@ -136,6 +137,13 @@ class Admin(Listener):
     )
     port: Annotated[int, Count(0, MAX_PORT)] = Field(
         default=8090, description="Port of the admin API; 0 lets the system choose."
+    )
+    hosts: Annotated[tuple[str, ...], Listing(HostName(), example='["splitter.example"]')] = Field(
+        default=(),
+        description=(
+            "Names by which operators reach it, besides its address and `localhost`. A request for another name is refused "
+            "unless it carries the token: it may come from a web page whose name was made to mean this machine."
+        ),
     )
     token: Annotated[SecretStr | None, Token()] = Field(
         default=None,

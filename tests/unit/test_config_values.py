@@ -21,6 +21,7 @@ listen.tls: null
 listen.trusted_proxies: []
 admin.host: 127.0.0.1
 admin.port: 8090
+admin.hosts: []
 admin.token: null
 backends.legacy.urls: [http://127.0.0.1:8001]
 backends.legacy.connect_timeout: 2s
