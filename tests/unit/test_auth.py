@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,8 +39,8 @@ def gate(
 ASKED = Asked("GET", Page.DATA, "127.0.0.1", "127.0.0.1:8090")
 
 
-def asked(method: str = "GET", **fields: object) -> Asked:
-    return dataclasses.replace(ASKED, method=method, **fields)  # type: ignore[arg-type]
+def asked(method: str = "GET", **fields: Any) -> Asked:
+    return dataclasses.replace(ASKED, method=method, **fields)
 
 
 def cause(refusal: Refusal | None) -> Cause | None:
@@ -120,7 +121,7 @@ def test_other_sites(method: str, token: str | None, fields: dict[str, str], ref
 
 
 def test_a_link_on_another_site_may_open_the_console_but_not_post_to_it() -> None:
-    link = {"page": Page.SHELL, "fetch_site": "cross-site", "fetch_mode": "navigate"}
+    link: dict[str, Any] = {"page": Page.SHELL, "fetch_site": "cross-site", "fetch_mode": "navigate"}
     assert gate().check(asked(**link)) is None
     assert cause(gate().check(asked("POST", **link))) is Cause.CROSS_SITE
     assert cause(gate().check(asked(**link | {"fetch_mode": "no-cors"}))) is Cause.CROSS_SITE
