@@ -1,0 +1,142 @@
+"""Where the running splitter is asked: its admin address, and the token for it.
+
+Owns: the options `--admin` and `--token`, where they come from, what an address may look like.
+Must not know: what is asked.
+Invariants: a broken configuration file stops nobody from rolling back; the schema is not imported for one address.
+
+In this order: --admin, SPLITTER_ADMIN, SPLITTER_ADMIN_LISTEN, `admin` of the configuration file, 127.0.0.1:8090. The token:
+--token, which other users of the machine can see in the list of processes, or SPLITTER_ADMIN_TOKEN, which they can't.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+DEFAULT_PORT: Final = 8090
+DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
+DEFAULT_FILE: Final = Path("config/splitter.yaml")
+_FROM_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses to listen on that mean all of a machine's, and how this machine reaches itself there."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AddressError(ValueError):
+    """An admin address that can't be used; the message says what it should look like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One admin API. `socket_path` instead of host and port for a unix socket; `prefix` is a path before every path."""
+
+    host: str
+    port: int
+    socket_path: str = ""
+    secure: bool = False
+    prefix: str = ""
+    token: str = ""
+
+    def __str__(self) -> str:
+        if self.socket_path:
+            return f"unix:{self.socket_path}"
+        return f"http{'s' * self.secure}://{self.authority}{self.prefix}"
+
+    @property
+    def authority(self) -> str:
+        if self.socket_path:
+            return "localhost"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def admin_options(command: F) -> F:
+    """The options of every command that asks a running splitter: `admin`, `token`, `as_json`."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--token", metavar="TOKEN", help="The admin token (better: SPLITTER_ADMIN_TOKEN)."),
+        click.option(
+            "--admin",
+            metavar="URL",
+            help=f"The splitter's admin address (default: SPLITTER_ADMIN, else as `run` would listen, else {DEFAULT_ADDRESS}).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def find_target(admin: str | None, token: str | None) -> Target:
+    """Where to ask. Raises click.UsageError for an address of no use."""
+    given_token = token or os.environ.get("SPLITTER_ADMIN_TOKEN", "").strip()
+    source, text = _given(admin, os.environ)
+    try:
+        return read_target(text, given_token)
+    except AddressError as error:
+        raise click.UsageError(f"{source}: {error}") from None
+
+
+def _given(admin: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """What names the address, and the address as it is written there."""
+    if admin:
+        return "--admin", admin
+    for variable in ("SPLITTER_ADMIN", "SPLITTER_ADMIN_LISTEN"):
+        text = environ.get(variable, "").strip()
+        if text:
+            return variable, text
+    named = environ.get("SPLITTER_CONFIG", "").strip()
+    path = Path(named) if named else DEFAULT_FILE
+    return str(path), _in_file(path) or DEFAULT_ADDRESS
+
+
+def _in_file(path: Path) -> str:
+    """`admin` of a configuration file, whatever else is wrong with it; empty if it says nothing."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    import yaml  # noqa: PLC0415 - only when nothing else says where
+
+    try:
+        tree = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    except (yaml.YAMLError, ValueError, RecursionError):
+        click.echo(f"{path} can't be read as YAML; asking at {DEFAULT_ADDRESS} (--admin names another)", err=True)
+        return ""
+    section = tree.get("admin") if isinstance(tree, dict) else None
+    if not isinstance(section, dict):
+        return ""
+    host, port = str(section.get("host") or "127.0.0.1"), section.get("port") or DEFAULT_PORT
+    if host.startswith("unix:"):
+        return host
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def read_target(text: str, token: str) -> Target:
+    """`URL`, `HOST:PORT` or `unix:/path` as a target. Raises AddressError."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/"):
+            raise AddressError(f"a unix socket needs an absolute path, as in unix:/run/splitter.sock, not {text!r}")
+        return Target("", 0, socket_path=path, token=token)
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
+        raise AddressError(f"{text!r} is no admin address: write http://HOST:PORT, HOST:PORT or unix:/path")
+    secure = parts.scheme == "https"
+    if port is None:
+        port = (443 if secure else 80) if "://" in text else DEFAULT_PORT
+    return Target(
+        host=_FROM_ANYWHERE.get(host, host),
+        port=port,
+        secure=secure,
+        prefix=parts.path.rstrip("/"),
+        token=token,
+    )
