@@ -107,7 +107,7 @@ def ask(target: Target, method: str, path: str, body: Json | None = None) -> Jso
         finally:
             connection.close()
     except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(_what_happened(error)) from None
+        raise UnreachableError(what_happened(error)) from None
     return _answer(status, text)
 
 
@@ -130,21 +130,31 @@ def ask_until_answered(target: Target, method: str, path: str, body: Json) -> Js
 
 
 def _answer(status: int, text: bytes) -> Json:
-    try:
-        body = json.loads(text)
-    except ValueError:
-        body = None
-    if status < 400 and isinstance(body, dict):
-        return body
-    error = body.get("error") if isinstance(body, dict) else None
+    body = _object(text)
+    if body is None or status >= 400:
+        raise refusal(status, text)
+    return body
+
+
+def refusal(status: int, text: bytes) -> UnreachableError | RefusedError:
+    """An answer that is not what was asked for, as the exception to raise."""
+    error = (_object(text) or {}).get("error")
     if not isinstance(error, dict):
-        raise UnreachableError(f"what answers there is no splitter (status {status})")
-    raise RefusedError(
+        return UnreachableError(f"what answers there is no splitter (status {status})")
+    return RefusedError(
         status, str(error.get("code")), clean(str(error.get("message"))), clean(str(error.get("request_id", "")))
     )
 
 
-def _what_happened(error: Exception) -> str:
+def _object(text: bytes) -> Json | None:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def what_happened(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there"
     if isinstance(error, TimeoutError):

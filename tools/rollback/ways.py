@@ -1,0 +1,139 @@
+"""Every way to send everybody back to legacy, as a person would do it, and how each is undone.
+
+Owns: what is typed for each way, and when it counts as answered. Must not know: how fast it should be.
+Invariant: `throw` gives the moment (nanoseconds since the epoch) from which nothing may arrive at domain any more: the
+answer of a way that has one, else the moment when the splitter itself says that it is in force.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from splitter.cli.client import UnreachableError
+from splitter.cli.follow import follow
+from tools.rollback.rig import Rig, RigError, is_off
+
+SEEN_S: Final = 30.0
+REASON: Final = "rehearsal"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way. `has_answer`: who throws it waits for an answer; the others return at once and take effect later."""
+
+    name: str
+    typed: str
+    has_answer: bool
+    throw: Callable[[Rig], int]
+    undo: Callable[[Rig], None]
+
+
+class _Seen:
+    """Hears from the splitter's stream when nothing goes to domain any more."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._listening, self._off = threading.Event(), threading.Event()
+        self._off_ns = 0
+        threading.Thread(target=self._listen, daemon=True).start()
+        if not self._listening.wait(SEEN_S):
+            raise RigError("the splitter's stream says nothing")
+
+    def _listen(self) -> None:
+        try:
+            for message in follow(self._rig.target):
+                if message.name != "status":
+                    continue
+                if is_off(message.body):
+                    self._off_ns = time.time_ns()
+                    self._off.set()
+                    return
+                self._listening.set()
+        except UnreachableError:
+            return  # whoever waits says that nothing came
+
+    def wait(self) -> int:
+        if not self._off.wait(SEEN_S):
+            raise RigError(f"{SEEN_S:g} s later the splitter still sends requests to domain")
+        return self._off_ns
+
+
+def _by_api(rig: Rig) -> int:
+    rig.api("POST", "/rollback", {"reason": REASON})
+    return time.time_ns()
+
+
+def _by_cli(rig: Rig) -> int:
+    command = [sys.executable, "-m", "splitter", "rollback", "--admin", str(rig.target), "--reason", REASON]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | dict(rig.environment))
+    if done.returncode != 0:
+        raise RigError(f"splitter rollback ended with status {done.returncode}: {done.stderr}")
+    return time.time_ns()
+
+
+def _by_config(rig: Rig) -> int:
+    seen = _Seen(rig)
+    save_switch(rig, on=False)
+    return seen.wait()
+
+
+def _by_signal(rig: Rig) -> int:
+    seen = _Seen(rig)
+    if rig.splitter is not None:
+        rig.splitter.send_signal(signal.SIGUSR1)
+    return seen.wait()
+
+
+def _by_restart(rig: Rig) -> int:
+    rig.switches["USE_DOMAIN_SERVICE"] = "false"
+    rig.stop()
+    rig.start()
+    return time.time_ns()
+
+
+def _resume(rig: Rig) -> None:
+    rig.api("POST", "/resume", {"reason": REASON})
+
+
+def _restart_on(rig: Rig) -> None:
+    del rig.switches["USE_DOMAIN_SERVICE"]
+    rig.stop()
+    rig.start()
+
+
+def save_switch(rig: Rig, *, on: bool) -> None:
+    """Edit `use_domain_service` in the configuration file as an editor does: a new file in the place of the old."""
+    text = rig.config.read_text("utf-8")
+    line = f"use_domain_service: {str(on).lower()}"
+    changed, count = re.subn(r"use_domain_service:\s*\w+", line, text)
+    if not count and re.search(r"^rollout:\s*$", text, re.MULTILINE):
+        changed = re.sub(r"^rollout:\s*$", f"rollout:\n  {line}", text, flags=re.MULTILINE)
+    elif not count:
+        raise RigError(f"{rig.config} has no use_domain_service that could be edited: write it under `rollout:`")
+    new = rig.config.with_suffix(".new")
+    new.write_text(changed, "utf-8")
+    new.replace(rig.config)
+
+
+WAYS: Final = (
+    Way("API", "POST /api/v1/rollout/rollback", has_answer=True, throw=_by_api, undo=_resume),
+    Way("CLI", "splitter rollback", has_answer=True, throw=_by_cli, undo=_resume),
+    Way("SIGUSR1", "kill -USR1 PID", has_answer=False, throw=_by_signal, undo=_resume),
+    Way(
+        "config",
+        "use_domain_service: false, saved",
+        has_answer=False,
+        throw=_by_config,
+        undo=lambda rig: save_switch(rig, on=True),
+    ),
+    Way("restart", "USE_DOMAIN_SERVICE=false and a restart", has_answer=True, throw=_by_restart, undo=_restart_on),
+)
