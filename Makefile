@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-run packages run test check fmt lint types layers bench clean
+.PHONY: help install install-run packages run test test-compose env check fmt lint types layers bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,12 @@ run: install-run ## legacy, domain and splitter, until Ctrl-C  (ARGS='--port 810
 
 test: install packages ## every test  (ARGS='-k bucket -x')
 	$(BIN)/python -m pytest $(ARGS)
+
+test-compose: install ## the compose file on a Docker engine, which must be there
+	$(BIN)/python -m pytest tests/compose -m compose $(ARGS)
+
+env: ## .env for docker compose, with an admin token of its own
+	@tools/make_env.sh
 
 check: install ## format, lint, types and layers, as CI does
 	$(BIN)/ruff format --check

@@ -154,14 +154,14 @@ def compile_template(template: str) -> re.Pattern[bytes]:
 class Rule:
     """One route, or the default: who is asked for a key, and how many buckets go to domain.
 
-    `methods` empty means any method; `pattern` None means any path.
+    `methods` empty means any method; `template` None means any path.
     """
 
     name: str
     threshold: int
     sources: tuple[KeySource, ...]
     methods: frozenset[bytes] = frozenset()
-    pattern: re.Pattern[bytes] | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +188,15 @@ class FoundKey:
 
 
 class _Compiled:
-    """A rule with its key readers."""
+    """A rule with its pattern and its key readers."""
 
-    __slots__ = ("name", "readers", "rule", "threshold")
+    __slots__ = ("name", "pattern", "readers", "rule", "threshold")
 
     def __init__(self, rule: Rule, trusted: tuple[Network, ...]) -> None:
         self.rule = rule
         self.name = rule.name
         self.threshold = rule.threshold
+        self.pattern = None if rule.template is None else compile_template(rule.template)
         self.readers = tuple(key_reader(source, trusted) for source in rule.sources)
 
 
@@ -278,9 +279,9 @@ class Router:
             rule = compiled.rule
             if rule.methods and request.method not in rule.methods:
                 continue
-            if rule.pattern is None:
+            if compiled.pattern is None:
                 return compiled, _NO_PARAMS
-            found = rule.pattern.fullmatch(request.path)
+            found = compiled.pattern.fullmatch(request.path)
             if found:
                 return compiled, found.groupdict()
         return self._default, _NO_PARAMS

@@ -39,6 +39,7 @@ from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, E
 from splitter.proxy.pool import Endpoint, PoolLimits
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
+from splitter.supervision.local import LocalPlane
 from splitter.tasks import Tasks
 
 Address = TcpAddress | UnixAddress
@@ -175,9 +176,10 @@ async def serve(config: Config, path: Path | None) -> int:
         plane = DataPlane(
             plane_settings(config, internal_socket), Snapshot(table_of(config)), tasks, access_log, clock=loop.time
         )
-        controller = Controller(config, plane)
+        local = LocalPlane(plane)
+        controller = Controller(config, local)
         prober = Prober(_probes(config), controller.on_backend)
-        state = State(plane, controller, prober, loop.time, loop.time())
+        state = State(local, controller, prober, loop.time, loop.time())
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

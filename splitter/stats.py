@@ -2,14 +2,14 @@
 
 Owns: the counters, the latency histogram and its bounds, the closed sets of label values.
 Must not know: Prometheus, clocks, who reads the numbers.
-Invariants: counters only grow; `merge` is associative and commutative; keys come from closed sets, so that no client can
-make this grow.
+Invariants: counters only grow; `merge` is associative and commutative; `from_wire(to_wire(s))` adds up to the same; keys
+come from closed sets, so that no client can make this grow.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final
+from typing import Any, Final
 
 BOUNDS_S: Final = (
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
@@ -110,3 +110,34 @@ class Stats:
         self.downstream_written_bytes += other.downstream_written_bytes
         self.upstream_read_bytes += other.upstream_read_bytes
         self.upstream_written_bytes += other.upstream_written_bytes
+
+    def to_wire(self) -> dict[str, Any]:
+        """As plain JSON, so that the totals of another process can be merged: rows of a key's parts and its count."""
+        return {
+            "requests": [[*key, count] for key, count in self.requests.items()],
+            "durations": [[*place, histogram.counts, histogram.sum_s] for place, histogram in self.durations.items()],
+            "failures": [[*key, count] for key, count in self.failures.items()],
+            "fallbacks": [[*key, count] for key, count in self.fallbacks.items()],
+            "force_ignored": self.force_ignored,
+            "downstream_read_bytes": self.downstream_read_bytes,
+            "downstream_written_bytes": self.downstream_written_bytes,
+            "upstream_read_bytes": self.upstream_read_bytes,
+            "upstream_written_bytes": self.upstream_written_bytes,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Stats:
+        stats = cls()
+        for backend, reason, route, method, status, count in wire["requests"]:
+            stats.requests[backend, reason, route, method, status] = count
+        for backend, route, counts, sum_s in wire["durations"]:
+            histogram = stats.durations[backend, route] = Histogram()
+            histogram.counts, histogram.sum_s = counts, sum_s
+        stats.failures = {(backend, kind): count for backend, kind, count in wire["failures"]}
+        stats.fallbacks = {(kind, outcome): count for kind, outcome, count in wire["fallbacks"]}
+        stats.force_ignored = wire["force_ignored"]
+        stats.downstream_read_bytes = wire["downstream_read_bytes"]
+        stats.downstream_written_bytes = wire["downstream_written_bytes"]
+        stats.upstream_read_bytes = wire["upstream_read_bytes"]
+        stats.upstream_written_bytes = wire["upstream_written_bytes"]
+        return stats

@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 _COMMANDS: Final = {
+    "init": "splitter.cli.init:init",
     "run": "splitter.cli.start:run_command",
     "check-config": "splitter.cli.check:check_config",
     "explain": "splitter.cli.explain:explain",

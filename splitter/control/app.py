@@ -133,9 +133,10 @@ async def _ready(request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     state = request.app[STATE]
+    totals = await state.plane.collect()
     reading = Reading(
-        stats=state.plane.stats,
-        gauges=state.plane.gauges(),
+        stats=totals.stats,
+        gauges=totals.gauges,
         snapshot=state.controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from splitter.config import Config, KeySource
-from splitter.routing import DEFAULT_ROUTE, Backend, Force, Rule, Table, compile_template, seed_of
-from splitter.snapshot import Plane, Snapshot
+from splitter.routing import DEFAULT_ROUTE, Backend, Force, Rule, Table, seed_of
+from splitter.snapshot import Plane, Published, Snapshot
 
 
 def table_of(config: Config) -> Table:
@@ -27,7 +27,7 @@ def table_of(config: Config) -> Table:
             threshold=route.percent_threshold,
             sources=sources if route.key is None else tuple(route.key),
             methods=frozenset(method.encode() for method in route.methods or ()),
-            pattern=compile_template(route.path),
+            template=route.path,
         )
         for route in rollout.routes
     )
@@ -57,19 +57,20 @@ class Controller:
         legacy_up = self.backend_up.get(Backend.LEGACY, True)
         return Snapshot(table_of(self.config), domain_ejected=legacy_up and not domain_up)
 
-    def publish(self) -> None:
-        self.plane.publish(self.snapshot())
+    async def publish(self) -> Published:
+        """Put what is known now in force; returns when every worker decides by it."""
+        return await self.plane.publish(self.snapshot())
 
-    def on_backend(self, name: str, up: bool) -> None:
+    async def on_backend(self, name: str, up: bool) -> None:
         """A backend went up or down."""
         log = structlog.get_logger()
         if self.backend_up.get(name) is not up:
             self.backend_up[name] = up
             (log.info if up else log.warning)("backend_up" if up else "backend_down", backend=name)
-        self.publish()
+        await self.publish()
 
-    def adopt(self, config: Config) -> None:
+    async def adopt(self, config: Config) -> None:
         """Put the rollout part of a newly read configuration in force."""
         self.config = config
         self.reload_fault = ""
-        self.publish()
+        await self.publish()

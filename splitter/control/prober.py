@@ -9,7 +9,7 @@ answer below 500 counts as being there, because a service without a health page 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +60,7 @@ class EndpointState:
 class Prober:
     """Probes all endpoints until closed; `on_change` hears when a backend as a whole goes up or down."""
 
-    def __init__(self, settings: tuple[ProbeSettings, ...], on_change: Callable[[str, bool], None]) -> None:
+    def __init__(self, settings: tuple[ProbeSettings, ...], on_change: Callable[[str, bool], Awaitable[object]]) -> None:
         self.endpoints = tuple(EndpointState(setting) for setting in settings)
         self._on_change = on_change
 
@@ -82,7 +82,7 @@ class Prober:
         for endpoint, fault in zip(self.endpoints, faults, strict=True):
             endpoint.up, endpoint.fault = fault == "", fault
         for name, up in self.up().items():
-            self._on_change(name, up)
+            await self._on_change(name, up)
         tasks.start(self._rounds(session), "prober")
 
     async def _rounds(self, session: aiohttp.ClientSession) -> None:
@@ -100,7 +100,7 @@ class Prober:
                 name = endpoint.settings.backend
                 after = self.up()[name]
                 if after != before[name]:
-                    self._on_change(name, after)
+                    await self._on_change(name, after)
 
     @staticmethod
     async def _probe(session: aiohttp.ClientSession, endpoint: EndpointState) -> str:

@@ -30,7 +30,7 @@ def needs_restart(before: Config, after: Config) -> tuple[str, ...]:
     )
 
 
-def reload(path: Path | None, controller: Controller) -> None:
+async def reload(path: Path | None, controller: Controller) -> None:
     """Read the configuration again and put its rollout part in force."""
     log = structlog.get_logger()
     try:
@@ -40,7 +40,7 @@ def reload(path: Path | None, controller: Controller) -> None:
         log.error("reload_failed", faults=[str(fault) for fault in error.faults])
         return
     waiting = needs_restart(controller.config, config)
-    controller.adopt(config)
+    await controller.adopt(config)
     log.info("reloaded", percent=str(config.rollout.percent), use_domain_service=config.rollout.use_domain_service)
     if waiting:
         log.warning("restart_needed", sections=waiting)
@@ -48,11 +48,21 @@ def reload(path: Path | None, controller: Controller) -> None:
 
 async def follow(path: Path | None, controller: Controller, loop: asyncio.AbstractEventLoop) -> None:
     """Reload whenever the file is saved or SIGHUP comes, until cancelled."""
-    loop.add_signal_handler(signal.SIGHUP, reload, path, controller)
+    wanted = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, wanted.set)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_watch(path, wanted))
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            await reload(path, controller)
+
+
+async def _watch(path: Path | None, wanted: asyncio.Event) -> None:
     if path is None:
         return
     target = Path.cwd() / path  # not resolved: a symlink's target may change, its folder stays
     # Editors and config maps replace the file: its folder is what stays.
     async for changes in awatch(target.parent, recursive=False, step=50, debounce=200):
         if any(Path(changed).name in {target.name, "..data"} for _, changed in changes):
-            reload(path, controller)
+            wanted.set()

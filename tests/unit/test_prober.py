@@ -45,7 +45,7 @@ async def test_probes_tell_of_a_backend_that_goes_and_comes() -> None:
             ProbeSettings("legacy", str(server.make_url("/health")), 0.01, 1, 1, 2),
             ProbeSettings("domain", f"http://127.0.0.1:{free_port()}/health", 0.01, 1, 1, 2),
         )
-        prober = Prober(settings, lambda name, up: heard.put_nowait((name, up)))
+        prober = Prober(settings, lambda name, up: heard.put((name, up)))
         await prober.run(tasks)
         assert {heard.get_nowait(), heard.get_nowait()} == {("legacy", True), ("domain", False)}
         status = 503

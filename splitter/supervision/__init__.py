@@ -1,0 +1,1 @@
+"""What stands between the control plane and the processes that carry the traffic."""

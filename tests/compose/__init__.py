@@ -1,0 +1,1 @@
+"""The compose file, on a real engine. `make test-compose` runs these; `make test` leaves them out."""
