@@ -18,7 +18,7 @@ SIDES: Final = ("legacy", "domain")
 
 @dataclass(frozen=True, slots=True)
 class SideRates:
-    """One backend in one interval. `requests_per_s`: answered by it; `error_rate`: share of what it was asked that it failed."""
+    """One backend in one interval. `requests_per_s`: what it answered; `error_rate`: of what it was asked."""
 
     requests_per_s: float
     error_rate: float | None

@@ -14,11 +14,12 @@ import pwd
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from splitter.cli.target import Target
+from splitter.cli.words import Json, clean
 
 ROLLOUT: Final = "/api/v1/rollout"
 FAILED_STATUS: Final = 1
@@ -28,8 +29,6 @@ ANSWER_S: Final = 15.0
 
 RETRY_FOR_S: Final = 6.0
 _PAUSE_S: Final = 0.2
-
-Json = dict[str, Any]
 
 
 class UnreachableError(Exception):
@@ -164,11 +163,6 @@ def what_happened(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return f"the connection broke ({type(error).__name__})"
-
-
-def clean(text: str) -> str:
-    """`text` without what could steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @dataclass(frozen=True, slots=True)

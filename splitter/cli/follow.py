@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from splitter.cli.client import ROLLOUT, Json, UnreachableError, connect, headers, refusal, what_happened
+from splitter.cli.client import ROLLOUT, UnreachableError, connect, headers, refusal, what_happened
 from splitter.cli.target import Target
+from splitter.cli.words import Json
 
 
 @dataclass(frozen=True, slots=True)

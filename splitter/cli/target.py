@@ -63,7 +63,7 @@ def admin_options(command: F) -> F:
         click.option(
             "--admin",
             metavar="URL",
-            help=f"The splitter's admin address (default: SPLITTER_ADMIN, else as `run` would listen, else {DEFAULT_ADDRESS}).",
+            help=f"The splitter's admin API (default: SPLITTER_ADMIN, else where `run` would listen: {DEFAULT_ADDRESS}).",
         ),
     ):
         command = option(command)
@@ -128,7 +128,14 @@ def read_target(text: str, token: str) -> Target:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or port == 0
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise AddressError(f"{text!r} is no admin address: write http://HOST:PORT, HOST:PORT or unix:/path")
     secure = parts.scheme == "https"
     if port is None:

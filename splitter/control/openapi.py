@@ -71,7 +71,7 @@ def _changes(summary: str, name: str, body: str, *, needs_body: bool) -> Json:
             {
                 "name": "X-Splitter-Actor",
                 "in": "header",
-                "description": "Who asks, for the audit list: `cli:NAME`, `console:NAME` or `api:NAME`. A claim, not a proof.",
+                "description": "Who asks, for the audit list: `cli:NAME`, `console:NAME`, `api:NAME`. A claim, not a proof.",
                 "schema": {"type": "string", "maxLength": 100},
             }
         ],
@@ -105,7 +105,10 @@ def _paths() -> Json:
         },
         "/api/v1/rollout/percent": {
             "put": _changes(
-                "Set the percent of clients that go to domain, of all or of a route.", "setPercent", "SetPercent", needs_body=True
+                "Set the percent of clients that go to domain, of all or of a route.",
+                "setPercent",
+                "SetPercent",
+                needs_body=True,
             )
         },
         "/api/v1/rollout/rollback": {
@@ -151,7 +154,7 @@ def document() -> Json:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "SPLITTER_ADMIN_TOKEN. Where none is configured, none is needed, and only this machine can ask.",
+                    "description": "SPLITTER_ADMIN_TOKEN. Where none is set, none is needed, and only this machine can ask.",
                 }
             },
         },

@@ -93,7 +93,7 @@ def serve(listener: socket.socket) -> None:
     """Answer for ever."""
     recorder = Recorder()
     listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # accepted sockets inherit it
-    listener.setblocking(False)
+    listener.settimeout(0)
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ, None)
         while True:
