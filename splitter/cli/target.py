@@ -122,21 +122,15 @@ def read_target(text: str, token: str) -> Target:
         if not path.startswith("/"):
             raise AddressError(f"a unix socket needs an absolute path, as in unix:/run/splitter.sock, not {text!r}")
         return Target("", 0, socket_path=path, token=token)
-    url = text if "://" in text else f"http://{text}"
+    no_address = AddressError(f"{text!r} is no admin address: write http://HOST:PORT, HOST:PORT or unix:/path")
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(text if "://" in text else f"http://{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if (
-        parts.scheme not in ("http", "https")
-        or not host
-        or port == 0
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
-        raise AddressError(f"{text!r} is no admin address: write http://HOST:PORT, HOST:PORT or unix:/path")
+        raise no_address from None
+    is_odd = parts.query or parts.fragment or "@" in parts.netloc or " " in text
+    if parts.scheme not in ("http", "https") or not host or port == 0 or is_odd:
+        raise no_address
     secure = parts.scheme == "https"
     if port is None:
         port = (443 if secure else 80) if "://" in text else DEFAULT_PORT
