@@ -90,6 +90,10 @@ class AdminApi:
                 else:
                     app.router.add_route(method, spelled, handler)
 
+    async def close(self, _app: web.Application) -> None:
+        """For `on_shutdown`: streams would go on for ever."""
+        self._hub.close()
+
     def middleware(self) -> Any:
         """Lets in who may come in; a refusal for a wrong token waits before it is told."""
 
@@ -142,7 +146,7 @@ class AdminApi:
         names = self._controls.route_names()
         if body.route is not None and body.route not in names:
             hint = did_you_mean(body.route, list(names)) or f"; there are: {', '.join(names) or 'none'}"
-            raise bodies.BodyError(422, "unknown_route", f"there is no route {shown(body.route)}{hint}")
+            raise bodies.BodyError(404, "unknown_route", f"there is no route {shown(body.route)}{hint}")
         return self._done(await self._controls.set_percent(body.percent, body.route, _who(request), body.reason))
 
     async def _roll_back(self, request: web.Request) -> web.Response:

@@ -24,7 +24,7 @@ Body = TypeVar("Body", bound="Checked")
 
 
 class BodyError(Exception):
-    """A body that can't be used. 400: it is no JSON; 422: it is, but not what was asked for."""
+    """A body that can't be used. 400: it is no JSON; 422: it is, but not as described; 404: it names what there is not."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -56,6 +56,8 @@ def _reason(given: object) -> str:
 def _stage(given: object) -> int | None:
     if given is None:
         return None
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)  # 2.0 is an integer in JSON
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise ValueError(f"must be the number of a stage, counted from 1, not {shown(given)}")
     return given

@@ -23,6 +23,7 @@ _ERRORS: Final = {
     "400": "The request is no HTTP or no JSON that could be understood.",
     "401": "The token is missing or wrong. Told later each time.",
     "403": "Asked by a page of another site.",
+    "404": "There is no such route.",
     "405": "Another method; `Allow` names the ones there are.",
     "409": "It can't follow what is; nothing was changed.",
     "413": "The body is too large.",
@@ -61,7 +62,7 @@ def _reads(summary: str, name: str, content: Json, *more_errors: str, parameters
     return operation | ({"parameters": list(parameters)} if parameters else {})
 
 
-def _changes(summary: str, name: str, body: str, *, needs_body: bool) -> Json:
+def _changes(summary: str, name: str, body: str, *more_errors: str, needs_body: bool) -> Json:
     return {
         "operationId": name,
         "summary": summary,
@@ -71,12 +72,12 @@ def _changes(summary: str, name: str, body: str, *, needs_body: bool) -> Json:
             {
                 "name": "X-Splitter-Actor",
                 "in": "header",
-                "description": "Who asks, for the audit list: `cli:NAME`, `console:NAME`, `api:NAME`. A claim, not a proof.",
-                "schema": {"type": "string", "maxLength": 100},
+                "description": "Who asks, for the audit list: `cli:NAME`, `console:NAME` or `api:NAME`; else ignored.",
+                "schema": {"type": "string"},
             }
         ],
         "requestBody": {"required": needs_body, "content": _content(_ref(body))},
-        "responses": _answers("In force on every worker.", _content(_ref("Done")), _CHANGING_ERRORS),
+        "responses": _answers("In force on every worker.", _content(_ref("Done")), (*_CHANGING_ERRORS, *more_errors)),
     }
 
 
@@ -108,6 +109,7 @@ def _paths() -> Json:
                 "Set the percent of clients that go to domain, of all or of a route.",
                 "setPercent",
                 "SetPercent",
+                "404",
                 needs_body=True,
             )
         },

@@ -18,7 +18,7 @@ from aiohttp import web
 
 REQUEST_ID: Final = "X-Request-Id"
 _ID_FORM: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
-_ID: Final = "request_id"
+_ID: Final = web.RequestKey("request_id", str)
 
 _PROTECTION: Final = {
     "Cache-Control": "no-store",
@@ -54,7 +54,7 @@ def request_id(request: web.Request) -> str:
     if _ID not in request:
         given = request.headers.get(REQUEST_ID, "")
         request[_ID] = given if _ID_FORM.fullmatch(given) else secrets.token_hex(16)
-    return str(request[_ID])
+    return request[_ID]
 
 
 async def protect(request: web.Request, response: web.StreamResponse) -> None:

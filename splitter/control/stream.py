@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 import structlog
@@ -37,14 +37,13 @@ _RETRY_MS: Final = 1000
 Document = Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Source:
-    """What the stream tells. `events` gives the audit lines after a version, oldest first."""
+class Source(Protocol):
+    """What the stream tells of. `events` are oldest first."""
 
-    status: Callable[[], Document]
-    events: Callable[[int], list[Document]]
-    version: Callable[[], int]
-    totals: Callable[[], Awaitable[Stats]]
+    def status(self) -> Document: ...
+    def events(self) -> Sequence[Document]: ...
+    def subscribe(self, listener: Callable[[], None]) -> None: ...
+    def unsubscribe(self, listener: Callable[[], None]) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -56,40 +55,37 @@ class _Listener:
 class Hub:
     """All listeners of one splitter. `dropped` counts those that read too slowly."""
 
-    def __init__(self, source: Source, tasks: Tasks) -> None:
+    def __init__(self, source: Source, totals: Callable[[], Awaitable[Stats]], tasks: Tasks) -> None:
         self.dropped = 0
         self._source = source
+        self._totals = totals
         self._tasks = tasks
         self._listeners: set[_Listener] = set()
-        self._told_version = source.version()
+        self._told_version = int(source.status()["version"])
         self._sampler: asyncio.Task[None] | None = None
         self._is_closed = False
+        source.subscribe(self._changed)
 
     @property
     def has_room(self) -> bool:
         return len(self._listeners) < LISTENERS and not self._is_closed
 
-    def changed(self) -> None:
-        """Tell everybody: the state is another now."""
-        told, self._told_version = self._told_version, self._source.version()
-        if self._listeners:
-            self._tell(b"".join(self._events_after(told)) + self._status())
-
     def close(self) -> None:
         """Let every listener go, as when the splitter stops."""
-        self._is_closed = True
-        for listener in self._listeners:
-            self._put(listener, None)
+        if not self._is_closed:
+            self._is_closed = True
+            self._source.unsubscribe(self._changed)
+            self._tell(None)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer with the stream, until its listener leaves, falls behind, or the splitter stops."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         listener = _Listener(request.transport)
         await response.prepare(request)
-        missed = self._events_after(_last_id(request)) if "Last-Event-ID" in request.headers else []
+        missed = self._events_after(_last_id(request)) if "Last-Event-ID" in request.headers else b""
         self._listeners.add(listener)
         try:
-            self._put(listener, b"retry: %d\n\n" % _RETRY_MS + b"".join(missed) + self._status())
+            self._put(listener, b"retry: %d\n\n" % _RETRY_MS + missed + _status(self._source.status()))
             if self._sampler is None or self._sampler.done():
                 self._sampler = self._tasks.start(self._sample(), "rates")
             await self._relay(listener, response)
@@ -113,15 +109,21 @@ class Hub:
             await response.write(message)
 
     async def _sample(self) -> None:
-        before, before_s = await self._source.totals(), time.monotonic()
+        before, before_s = await self._totals(), time.monotonic()
         while True:
             await asyncio.sleep(SAMPLE_EVERY_S)
-            after, now_s = await self._source.totals(), time.monotonic()
+            after, now_s = await self._totals(), time.monotonic()
             sides = {side: asdict(numbers) for side, numbers in rates(before, after, now_s - before_s).items()}
             self._tell(_message("stats", {"interval_s": round(now_s - before_s, 3), **sides}))
             before, before_s = after, now_s
 
-    def _tell(self, message: bytes) -> None:
+    def _changed(self) -> None:
+        status = self._source.status()
+        told, self._told_version = self._told_version, int(status["version"])
+        if self._listeners:
+            self._tell(self._events_after(told) + _status(status))
+
+    def _tell(self, message: bytes | None) -> None:
         for listener in tuple(self._listeners):
             self._put(listener, message)
 
@@ -135,11 +137,13 @@ class Hub:
             if listener.transport is not None:
                 listener.transport.abort()
 
-    def _status(self) -> bytes:
-        return _message("status", self._source.status(), self._source.version())
+    def _events_after(self, version: int) -> bytes:
+        events = [event for event in self._source.events() if event["version"] > version]
+        return b"".join(_message("event", event, event["version"]) for event in events)
 
-    def _events_after(self, version: int) -> list[bytes]:
-        return [_message("event", event, event["version"]) for event in self._source.events(version)]
+
+def _status(status: Document) -> bytes:
+    return _message("status", status, status["version"])
 
 
 def _last_id(request: web.Request) -> int:

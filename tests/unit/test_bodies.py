@@ -38,6 +38,10 @@ def test_nothing_at_all_is_an_empty_object() -> None:
     assert read(Resume, b" \n") == Resume(reason="", from_stage=None)
 
 
+def test_an_integer_may_be_written_with_a_point() -> None:
+    assert read(Resume, b'{"from_stage": 2.0}').from_stage == 2
+
+
 def test_a_reason_loses_the_blanks_around_it() -> None:
     assert read(Rollback, '{"reason": "  zu langsam, 太慢  "}'.encode()).reason == "zu langsam, 太慢"
 
