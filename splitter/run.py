@@ -29,9 +29,12 @@ from aiohttp import web
 from splitter import __version__
 from splitter.config import BackendConfig, Config, TcpAddress, UnixAddress
 from splitter.control.app import Audience, Life, State, make_app
-from splitter.control.controller import Controller, table_of
+from splitter.control.controller import Controller
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import follow
+from splitter.control.store import Store, open_store
+from splitter.control.table import table_of
+from splitter.errors import StoreError
 from splitter.fallback import FallbackPolicy
 from splitter.http1.request import HeadLimits
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
@@ -161,8 +164,16 @@ async def _flush(access_log: AccessLog) -> None:
         access_log.flush()
 
 
+def _store(config: Config) -> Store:
+    try:
+        return open_store(config.state.url)
+    except StoreError as error:
+        raise CannotStartError(str(error)) from None
+
+
 async def serve(config: Config, path: Path | None) -> int:
     """Run until a signal; 0 when every request was allowed to end. Raises CannotStartError."""
+    store = _store(config)
     loop = asyncio.get_running_loop()
     log = structlog.get_logger()
     for sentence in config.not_in_force():
@@ -172,18 +183,23 @@ async def serve(config: Config, path: Path | None) -> int:
     access_log = AccessLog(sys.stdout.buffer, sample, random.random, utc_now) if sample else None
     folder = tempfile.mkdtemp(prefix="splitter-")
     internal_socket = f"{folder}/internal.sock"
+    controller: Controller | None = None
     try:
         plane = DataPlane(
             plane_settings(config, internal_socket), Snapshot(table_of(config)), tasks, access_log, clock=loop.time
         )
         local = LocalPlane(plane)
-        controller = Controller(config, local)
+        controller = Controller(config, local, store, tasks)
         prober = Prober(_probes(config), controller.on_backend)
-        state = State(local, controller, prober, loop.time, loop.time())
+        state = State(local, controller, prober, tasks, loop.time, loop.time())
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(
+            signal.SIGUSR1, lambda: tasks.start(controller.roll_back("signal", "SIGUSR1"), "rollback by signal")
+        )
         async with _pages(state, internal_socket, config.admin.address):
+            await controller.start()
             await prober.run(tasks)
             if access_log is not None:
                 tasks.start(_flush(access_log), "access log")
@@ -201,6 +217,8 @@ async def serve(config: Config, path: Path | None) -> int:
         return 0
     finally:
         await tasks.close()
+        if controller is not None:
+            await controller.stop()
         if access_log is not None:
             access_log.flush()
         shutil.rmtree(folder, ignore_errors=True)

@@ -19,17 +19,17 @@ from typing import Any, Final
 
 import structlog
 
-from splitter.config import Config, KeySource, threshold_of
+from splitter.config import Config
 from splitter.control.keeper import Change, Keeper
 from splitter.control.status import Facts, event_line, problems, status_of
 from splitter.control.store import Store
+from splitter.control.table import baseline_of, table_of
 from splitter.errors import IllegalTransition, StoreError
-from splitter.routing import DEFAULT_ROUTE, Backend, Force, Rule, Table, seed_of
+from splitter.routing import Backend
 from splitter.snapshot import Plane, Published, Snapshot
 from splitter.state import (
     CONFIG,
     GLOBAL,
-    Baseline,
     InForce,
     Latch,
     Record,
@@ -55,42 +55,6 @@ PlanPercents = Callable[[Record, Config], Mapping[str, float]]
 
 def _no_plan(_record: Record, _config: Config) -> Mapping[str, float]:
     return {}
-
-
-def table_of(config: Config, now: InForce | None = None) -> Table:
-    """The routing table a configuration asks for, with what is in force instead of its own percents and switch."""
-    rollout = config.rollout
-    now = now or in_force(config, Record(), {})
-    sources: tuple[KeySource, ...] = tuple(rollout.key)
-    thresholds = {name: threshold_of(float(percent.value)) for name, percent in now.percents.items()}
-    routes = tuple(
-        Rule(
-            name=route.name,
-            threshold=thresholds[route.name],
-            sources=sources if route.key is None else tuple(route.key),
-            methods=frozenset(method.encode() for method in route.methods or ()),
-            template=route.path,
-        )
-        for route in rollout.routes
-    )
-    token = config.admin.token.get_secret_value().encode() if config.admin.token is not None else b""
-    return Table(
-        default=Rule(DEFAULT_ROUTE, thresholds[GLOBAL], sources),
-        routes=routes,
-        domain_enabled=bool(now.use_domain_service.value),
-        rolled_back=bool(now.rolled_back.value),
-        seed=seed_of(rollout.salt),
-        force=Force(rollout.force),
-        token=token,
-        trusted_proxies=tuple(config.listen.trusted_proxies),
-    )
-
-
-def baseline_of(config: Config) -> Baseline:
-    """What file and environment ask for."""
-    rollout = config.rollout
-    routes = {route.name: route.percent for route in rollout.routes}
-    return Baseline(rollout.use_domain_service, {GLOBAL: rollout.percent} | routes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +147,14 @@ class Controller:
         self._known_latch = self._keeper.record.latch
         await self.publish()
         self._tasks.start(self._follow(), "state store")
+
+    async def stop(self) -> None:
+        """Try once more to save what is not saved, and let the store go."""
+        if not self._keeper.is_saved:
+            await self._keeper.save()
+        if not self._keeper.is_saved:
+            structlog.get_logger().error("stopped_unsaved", version=self._keeper.record.version, why=self._keeper.fault)
+        await self._keeper.store.close()
 
     async def _follow(self) -> None:
         """Put in force what other splitters saved, and save what is not saved yet, for ever."""

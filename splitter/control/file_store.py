@@ -89,12 +89,11 @@ class FileStore:
                 raise StoreError(f"{self.where}: {error.strerror or error}") from None
             except TimeoutError:
                 self._hangs_since_s = started_s
-                done.add_done_callback(self._answers_again)
+                done.add_done_callback(lambda _: self._answers_again())
                 raise StoreError(f"{self.where}: the disk did not answer within {self._disk_s:g} s") from None
 
-    def _answers_again(self, done: asyncio.Future[_T]) -> None:
+    def _answers_again(self) -> None:
         self._hangs_since_s = None
-        done.exception()  # whoever asked has been told already
 
     # --- in the thread ----------------------------------------------------------------------------------------------
 
@@ -215,6 +214,7 @@ def _in_thread(work: Callable[[], _T], loop: asyncio.AbstractEventLoop) -> async
     A daemon: the interpreter waits for an executor's threads when it ends, but not for this one.
     """
     done: asyncio.Future[_T] = loop.create_future()
+    done.add_done_callback(lambda future: future.cancelled() or future.exception())  # even if nobody waits any more
 
     def run() -> None:
         try:

@@ -130,11 +130,20 @@ class RedisStore:
                 await self._call(self._news.subscribe(self._channel))
                 self._failures = 0
                 return
-            await self._news.get_message(timeout=REREAD_S)
+            await self._next_message(self._news)
         except (StoreError, *_TROUBLE):
             await self._forget_news()
             self._failures += 1
             await asyncio.sleep(_BACK_OFF_S[min(self._failures, len(_BACK_OFF_S)) - 1])
+
+    async def _next_message(self, news: PubSub) -> None:
+        """Wait for a message of another splitter, and no longer than it takes until the record is read again anyway."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + REREAD_S
+        while (left_s := until_s - loop.time()) > 0:
+            message = await news.get_message(timeout=left_s)
+            if message is not None and message["data"] != self._me.encode():
+                return
 
     async def hold_lease(self) -> bool:
         try:
