@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import socket
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -57,13 +58,13 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def connect(target: Target) -> http.client.HTTPConnection:
-    """A connection to the target, open. Raises OSError."""
+def connect(target: Target, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    """A connection to the target, open; `tls` if not the system's own checks are wanted. Raises OSError."""
     connection: http.client.HTTPConnection
     if target.socket_path:
         connection = _UnixConnection(target.socket_path, CONNECT_S)
     elif target.secure:
-        connection = http.client.HTTPSConnection(target.host, target.port, timeout=CONNECT_S)
+        connection = http.client.HTTPSConnection(target.host, target.port, timeout=CONNECT_S, context=tls)
     else:
         connection = http.client.HTTPConnection(target.host, target.port, timeout=CONNECT_S)
     connection.connect()

@@ -1,6 +1,6 @@
 """Where the running splitter is asked: its admin address, and the token for it.
 
-Owns: the options `--admin` and `--token`, where they come from, what an address may look like.
+Owns: the options `--admin` and `--token`, where they come from, what an address may look like; where the public side is.
 Must not know: what is asked.
 Invariants: a broken configuration file stops nobody from rolling back; the schema is not imported for one address.
 
@@ -11,7 +11,7 @@ In this order: --admin, SPLITTER_ADMIN, SPLITTER_ADMIN_LISTEN, `admin` of the co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +21,7 @@ import click
 
 DEFAULT_PORT: Final = 8090
 DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
+DEFAULT_LISTENER: Final = "0.0.0.0:8000"
 DEFAULT_FILE: Final = Path("config/splitter.yaml")
 _FROM_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses to listen on that mean all of a machine's, and how this machine reaches itself there."""
@@ -73,46 +74,55 @@ def admin_options(command: F) -> F:
 def find_target(admin: str | None, token: str | None) -> Target:
     """Where to ask. Raises click.UsageError for an address of no use."""
     given_token = token or os.environ.get("SPLITTER_ADMIN_TOKEN", "").strip()
-    source, text = _given(admin, os.environ)
+    if admin:
+        return _checked("--admin", admin, given_token)
+    return _found(("SPLITTER_ADMIN", "SPLITTER_ADMIN_LISTEN"), "admin", DEFAULT_ADDRESS, given_token)
+
+
+def find_listener() -> Target:
+    """Where clients of the same splitter talk to it. Raises click.UsageError."""
+    return _found(("SPLITTER_LISTEN",), "listen", DEFAULT_LISTENER, "")
+
+
+def _found(variables: tuple[str, ...], section: str, default: str, token: str) -> Target:
+    for variable in variables:
+        text = os.environ.get(variable, "").strip()
+        if text:
+            return _checked(variable, text, token)
+    named = os.environ.get("SPLITTER_CONFIG", "").strip()
+    path = Path(named) if named else DEFAULT_FILE
+    return _checked(str(path), _in_file(path, section, default), token)
+
+
+def _checked(source: str, text: str, token: str) -> Target:
     try:
-        return read_target(text, given_token)
+        return read_target(text, token)
     except AddressError as error:
         raise click.UsageError(f"{source}: {error}") from None
 
 
-def _given(admin: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """What names the address, and the address as it is written there."""
-    if admin:
-        return "--admin", admin
-    for variable in ("SPLITTER_ADMIN", "SPLITTER_ADMIN_LISTEN"):
-        text = environ.get(variable, "").strip()
-        if text:
-            return variable, text
-    named = environ.get("SPLITTER_CONFIG", "").strip()
-    path = Path(named) if named else DEFAULT_FILE
-    return str(path), _in_file(path) or DEFAULT_ADDRESS
-
-
-def _in_file(path: Path) -> str:
-    """`admin` of a configuration file, whatever else is wrong with it; empty if it says nothing."""
+def _in_file(path: Path, section: str, default: str) -> str:
+    """The address in a section of a configuration file, whatever else is wrong with it; the default if it says nothing."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
-        return ""
+        return default
     import yaml  # noqa: PLC0415 - only when nothing else says where
 
     try:
         tree = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
     except (yaml.YAMLError, ValueError, RecursionError):
-        click.echo(f"{path} can't be read as YAML; asking at {DEFAULT_ADDRESS} (--admin names another)", err=True)
-        return ""
-    section = tree.get("admin") if isinstance(tree, dict) else None
-    if not isinstance(section, dict):
-        return ""
-    host, port = str(section.get("host") or "127.0.0.1"), section.get("port") or DEFAULT_PORT
+        click.echo(f"{path} can't be read as YAML; asking at {default} (--admin names another)", err=True)
+        return default
+    given = tree.get(section) if isinstance(tree, dict) else None
+    if not isinstance(given, dict):
+        return default
+    default_host, _, default_port = default.partition(":")
+    host, port = str(given.get("host") or default_host), given.get("port") or default_port
     if host.startswith("unix:"):
         return host
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+    scheme = "https://" if given.get("tls") else ""
+    return f"{scheme}[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{scheme}{host}:{port}"
 
 
 def read_target(text: str, token: str) -> Target:
