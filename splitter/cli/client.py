@@ -114,18 +114,21 @@ def ask(target: Target, method: str, path: str, body: Json | None = None) -> Jso
 def ask_until_answered(target: Target, method: str, path: str, body: Json) -> Json:
     """The same over a short trouble, such as a restart. Only for what may be asked twice. Raises as `ask` does."""
     until_s = time.monotonic() + RETRY_FOR_S
+    told = ""
     while True:
         try:
             return ask(target, method, path, body)
         except UnreachableError as error:
-            if time.monotonic() >= until_s:
-                raise
-            trouble = str(error)
+            trouble: UnreachableError | RefusedError = error
         except RefusedError as error:
-            if error.status < 500 or time.monotonic() >= until_s:
+            if error.status < 500:
                 raise
-            trouble = error.message
-        click.echo(f"{target}: {trouble}; trying again", err=True)
+            trouble = error
+        if time.monotonic() >= until_s:
+            raise trouble
+        if str(trouble) != told:
+            told = str(trouble)
+            click.echo(f"{target}: {told}; trying for {RETRY_FOR_S:g} s", err=True)
         time.sleep(_PAUSE_S)
 
 

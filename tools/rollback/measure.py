@@ -8,7 +8,7 @@ what reached domain after the answer, however soon after.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,17 +52,19 @@ class Series:
 def measure(rig: Rig, way: Way, times: int, requests_per_s: int, folder: Path) -> Series:
     """Throw `times` times under load. Raises RigError, LoadError, and what asking the splitter raises."""
     with load(rig.port, requests_per_s, folder) as running:
-        throws = [_throw(rig, way) for _ in range(times)]
-        _settle(rig)
+        throws = [throw(rig, way) for _ in range(times)]
+        settle(rig)
         met = running.end()
     return Series(way, throws, met)
 
 
-def _throw(rig: Rig, way: Way) -> Throw:
-    _settle(rig)
+def throw(rig: Rig, way: Way, look: Callable[[], None] = lambda: None) -> Throw:
+    """Throw once, and undo it; `look` is called in between."""
+    settle(rig)
     thrown_ns = time.time_ns()
     answered_ns = way.throw(rig)
     time.sleep(QUIET_S)
+    look()
     recorded = rig.recorded("domain", answered_ns)
     way.undo(rig)
     return Throw(
@@ -72,7 +74,8 @@ def _throw(rig: Rig, way: Way) -> Throw:
     )
 
 
-def _settle(rig: Rig) -> None:
+def settle(rig: Rig) -> None:
+    """Return when domain has traffic. Raises RigError."""
     before = rig.recorded("domain").count
     rig.wait(lambda: rig.recorded("domain").count >= before + _SETTLED, "requests to reach domain")
 

@@ -81,7 +81,7 @@ def _run(folder: Path, ways: Sequence[Way], options: argparse.Namespace, console
         cores = len(os.sched_getaffinity(0))
         console.print(f"{options.workers} workers, {cores} cores for everything: splitter, load, backends, this program")
         for way in ways:
-            times = options.restarts if way.name == "restart" else options.times
+            times = options.restarts if way.restarts else options.times
             found.append(measure(copy, way, times, options.rate, folder))
             series = found[-1]
             rate = series.met.requests / series.met.duration_s

@@ -7,8 +7,8 @@ answer of a way that has one, else the moment when the splitter itself says that
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from splitter.cli.client import UnreachableError
 from splitter.cli.follow import follow
+from splitter.config.document import read_document
 from tools.rollback.rig import Rig, RigError, is_off
 
 SEEN_S: Final = 30.0
@@ -28,13 +29,13 @@ REASON: Final = "rehearsal"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way. `has_answer`: who throws it waits for an answer; the others return at once and take effect later."""
+    """One way. `restarts`: for a moment nobody listens at the port, and what comes then is refused."""
 
     name: str
     typed: str
-    has_answer: bool
     throw: Callable[[Rig], int]
     undo: Callable[[Rig], None]
+    restarts: bool = False
 
 
 class _Seen:
@@ -112,28 +113,17 @@ def _restart_on(rig: Rig) -> None:
 
 def save_switch(rig: Rig, *, on: bool) -> None:
     """Edit `use_domain_service` in the configuration file as an editor does: a new file in the place of the old."""
-    text = rig.config.read_text("utf-8")
-    line = f"use_domain_service: {str(on).lower()}"
-    changed, count = re.subn(r"use_domain_service:\s*\w+", line, text)
-    if not count and re.search(r"^rollout:\s*$", text, re.MULTILINE):
-        changed = re.sub(r"^rollout:\s*$", f"rollout:\n  {line}", text, flags=re.MULTILINE)
-    elif not count:
-        raise RigError(f"{rig.config} has no use_domain_service that could be edited: write it under `rollout:`")
+    tree: dict[str, Any] = read_document(rig.config.read_text("utf-8"), str(rig.config)).tree
+    tree["rollout"] = (tree.get("rollout") or {}) | {"use_domain_service": on}
     new = rig.config.with_suffix(".new")
-    new.write_text(changed, "utf-8")
+    new.write_text(json.dumps(tree), "utf-8")  # JSON is YAML
     new.replace(rig.config)
 
 
 WAYS: Final = (
-    Way("API", "POST /api/v1/rollout/rollback", has_answer=True, throw=_by_api, undo=_resume),
-    Way("CLI", "splitter rollback", has_answer=True, throw=_by_cli, undo=_resume),
-    Way("SIGUSR1", "kill -USR1 PID", has_answer=False, throw=_by_signal, undo=_resume),
-    Way(
-        "config",
-        "use_domain_service: false, saved",
-        has_answer=False,
-        throw=_by_config,
-        undo=lambda rig: save_switch(rig, on=True),
-    ),
-    Way("restart", "USE_DOMAIN_SERVICE=false and a restart", has_answer=True, throw=_by_restart, undo=_restart_on),
+    Way("API", "POST /api/v1/rollout/rollback", _by_api, _resume),
+    Way("CLI", "splitter rollback", _by_cli, _resume),
+    Way("SIGUSR1", "kill -USR1 PID", _by_signal, _resume),
+    Way("config", "use_domain_service: false, saved", _by_config, lambda rig: save_switch(rig, on=True)),
+    Way("restart", "restarted with USE_DOMAIN_SERVICE=false", _by_restart, _restart_on, restarts=True),
 )
