@@ -57,6 +57,10 @@ def _no_plan(_record: Record, _config: Config) -> Mapping[str, float]:
     return {}
 
 
+def _now_to_the_millisecond() -> float:
+    return round(time.time(), 3)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a change. `changed`: was there anything to do; `saved`: will it survive a restart.
@@ -92,7 +96,7 @@ class Controller:
         *,
         plan_percents: PlanPercents = _no_plan,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = _now_to_the_millisecond,
     ) -> None:
         self.config = config
         self.backend_up: dict[str, bool] = {}

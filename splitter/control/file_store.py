@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from splitter.control.store import FILE_SCHEME, ConflictError, LostError, Stored
 from splitter.errors import StoreError
@@ -43,13 +43,13 @@ _T = TypeVar("_T")
 
 
 class FileStore:
-    """See the top of the file. `path` is relative to the working directory, as `state.url` says it."""
+    """See the top of the file. `path` is as `state.url` says it; a link is followed, and stays one."""
 
     is_shared = False
 
     def __init__(self, path: Path, disk_s: float = DISK_S) -> None:
         self.where = f"{FILE_SCHEME}{path}"
-        self._path = path
+        self._given = path
         self._disk_s = disk_s
         self._turn = asyncio.Lock()
         self._hangs_since_s: float | None = None
@@ -85,9 +85,9 @@ class FileStore:
             done = _in_thread(work, loop)
             try:
                 return await asyncio.wait_for(asyncio.shield(done), self._disk_s)
-            except OSError as error:
-                raise StoreError(f"{self.where}: {error.strerror or error}") from None
-            except TimeoutError:
+            except OSError as error:  # a TimeoutError is one too
+                if done.done():
+                    raise StoreError(f"{self.where}: {error.strerror or error}") from None
                 self._hangs_since_s = started_s
                 done.add_done_callback(lambda _: self._answers_again())
                 raise StoreError(f"{self.where}: the disk did not answer within {self._disk_s:g} s") from None
@@ -96,6 +96,10 @@ class FileStore:
         self._hangs_since_s = None
 
     # --- in the thread ----------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _path(self) -> Path:
+        return Path(os.path.realpath(self._given))
 
     def _load(self) -> Stored | None:
         try:
@@ -107,40 +111,47 @@ class FileStore:
                 except RecordError as error:
                     raise self._move_aside(error) from None
 
-    def _read(self, *, again: bool = False) -> Stored | None:
-        """What is there; None: nothing. Raises RecordError, StoreError. `again`: though it looks as it did last time."""
-        try:
-            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would wait for its writer
-        except FileNotFoundError:
-            return None
-        try:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise StoreError(f"{self.where} is no regular file")
+    def _read(self) -> Stored | None:
+        """What is there; None: nothing. Raises RecordError, StoreError."""
+        with self._opened() as file:
+            if file is None:
+                return None
+            status = os.fstat(file.fileno())
             signature = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            if not again and self._seen is not None and self._seen[0] == signature:
-                return self._seen[1]
-            if status.st_size > _MOST_BYTES:
-                raise RecordError("is far larger than any record")
-            with os.fdopen(os.dup(file), "rb") as reader:
-                text = reader.read()
-        finally:
-            os.close(file)
-        stored = _stored(text)
-        self._seen = (signature, stored)
-        return stored
+            if self._seen is None or self._seen[0] != signature:
+                self._seen = (signature, _stored(file.read(_MOST_BYTES + 1)))
+            return self._seen[1]
 
     def _save(self, record: Record, instead_of: Stored | None) -> Stored:
         with self._locked():
-            try:
-                found = self._read(again=True)  # the clock of files is too coarse to stake a record on
-            except RecordError as error:
-                raise self._move_aside(error) from None
-            if (found and found.tag) != (instead_of and instead_of.tag):
-                raise ConflictError(found)
+            with self._opened() as file:  # read, however it looks: the clock of files is too coarse to stake a record on
+                found = None if file is None else file.read(_MOST_BYTES + 1)
+            if (None if found is None else _tag(found)) != (instead_of and instead_of.tag):
+                raise self._conflict(found)
             text = to_json(record)
             self._write(text)
-        return _stored(text)
+        return Stored(record, _tag(text))
+
+    def _conflict(self, found: bytes | None) -> StoreError:
+        try:
+            return ConflictError(None if found is None else _stored(found))
+        except RecordError as error:
+            return self._move_aside(error)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[BinaryIO | None]:
+        """The file, None if there is none. Raises RecordError, StoreError."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would wait for a writer
+        except FileNotFoundError:
+            yield None
+            return
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise StoreError(f"{self.where} is no regular file")
+        with os.fdopen(descriptor, "rb") as file:
+            yield file
 
     def _write(self, text: bytes) -> None:
         beside = self._path.with_name(f"{self._path.name}.new")
@@ -241,4 +252,10 @@ def _try_lock(file: int) -> bool:
 
 
 def _stored(text: bytes) -> Stored:
-    return Stored(from_json(text), sha256(text).hexdigest())
+    if len(text) > _MOST_BYTES:
+        raise RecordError("is far larger than any record")
+    return Stored(from_json(text), _tag(text))
+
+
+def _tag(text: bytes) -> str:
+    return sha256(text).hexdigest()

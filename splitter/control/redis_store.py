@@ -176,7 +176,8 @@ class RedisStore:
     def _trouble(self, error: Exception) -> StoreError:
         if isinstance(error, TimeoutError | RedisTimeoutError):
             return StoreError(f"{self.where} did not answer within {CALL_S:g} s")
-        return StoreError(f"{self.where}: {error}")
+        what, _, _ = str(error).partition(" script: ")  # which of our scripts it was tells a person nothing
+        return StoreError(f"{self.where}: {what}")
 
     async def _forget_news(self) -> None:
         news, self._news = self._news, None

@@ -125,6 +125,8 @@ def _told(value: Value) -> dict[str, Any]:
     told: dict[str, Any] = {"value": value.value, "from": value.layer}
     if isinstance(value.by, Override | Latch):
         told |= {"who": value.by.who, "when": when(value.by.at_s), "why": value.by.why}
+    if value.instead_of is not None:
+        told["instead_of"] = {"value": value.instead_of.value, "from": value.instead_of.layer}
     return told
 
 

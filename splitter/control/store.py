@@ -72,7 +72,7 @@ def open_store(url: str) -> Store:
     try:
         from splitter.control.redis_store import RedisStore  # noqa: PLC0415 - redis-py is an extra
     except ModuleNotFoundError as error:
-        if error.name != "redis":
+        if (error.name or "").partition(".")[0] != "redis":
             raise
         message = "state.url names a Redis, and redis-py is not installed: pip install 'camera-splitter[redis]'"
         raise StoreError(message) from None

@@ -8,7 +8,7 @@ Invariant: for each value exactly one layer answers, the first that has somethin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from splitter.config import Config
@@ -27,12 +27,13 @@ DEFAULT: Final = "default"
 class Value:
     """A value in force. `layer` is `operator`, `plan`, `env:NAME`, `file:LINE` or `default`; `by` who, when and why.
 
-    A latch may also come from `guardrail` and `store`.
+    A latch may also come from `guardrail` and `store`. `instead_of`: what the next layer says that has something to say.
     """
 
     value: float | bool
     layer: str
     by: Override | Latch | None = None
+    instead_of: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ def _configuration(word: str) -> Callable[[_Asked], Value | None]:
 
 
 PERCENTS: Final = (
-    Layer(OPERATOR, "set at run time: `splitter set`, the API, the console", _operator),
-    Layer(PLAN, "the stage of the plan, while one is in progress and names the percent", _plan),
+    Layer(OPERATOR, "somebody, at run time: `splitter set`, the API, the console", _operator),
+    Layer(PLAN, "the stage the plan is at, where it names the percent, while one is in progress", _plan),
     Layer(ENVIRONMENT, "`ROLLOUT_PERCENT`; routes have no variable", _configuration(ENVIRONMENT)),
     Layer(FILE, "`rollout.percent`, a route's `percent`", _configuration(FILE)),
     Layer(DEFAULT, "10; a route has none", _configuration(DEFAULT)),
@@ -145,4 +146,5 @@ def _rolled_back(latch: Latch | None) -> Value:
 
 
 def _percent(asked: _Asked) -> Value:
-    return next(value for layer in PERCENTS if (value := layer.says(asked)) is not None)
+    answers = [value for layer in PERCENTS if (value := layer.says(asked)) is not None]
+    return replace(answers[0], instead_of=answers[1]) if len(answers) > 1 else answers[0]

@@ -115,8 +115,7 @@ _ADAPTER: Final = TypeAdapter(Record)
 
 def to_json(record: Record) -> bytes:
     """The record as a person can read it, and as `from_json` takes it."""
-    content = _canonical(orjson.loads(orjson.dumps(record)))  # as it will be read: sorting leaves dataclasses alone
-    document = {"format": FORMAT, "checksum": _checksum(content), "record": record}
+    document = {"format": FORMAT, "checksum": _checksum(orjson.dumps(record)), "record": record}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -132,7 +131,7 @@ def from_json(text: bytes) -> Record:
     if document["format"] != FORMAT:
         raise OtherFormatError(f"is in the format {document['format']}, and this splitter reads {FORMAT}")
     try:
-        content = _canonical(document.get("record"))
+        content = orjson.dumps(document.get("record"))
     except orjson.JSONEncodeError:
         raise RecordError("holds numbers or levels that no record has") from None
     if document.get("checksum") != _checksum(content):
@@ -144,9 +143,6 @@ def from_json(text: bytes) -> Record:
         raise RecordError(f"has a fault at {'.'.join(map(str, first['loc'])) or 'its top'}: {first['msg']}") from None
 
 
-def _canonical(tree: Any) -> bytes:
-    return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)
-
-
 def _checksum(content: bytes) -> str:
+    """Of the record without blanks, which orjson writes alike from our values and from what it has read."""
     return f"sha256:{sha256(content).hexdigest()}"

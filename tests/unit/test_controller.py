@@ -517,6 +517,7 @@ async def test_the_status_says_where_each_value_comes_from() -> None:
             "who": "cli:alice@ops1",
             "when": None,
             "why": "half of them",
+            "instead_of": {"value": 5.0, "from": "file:3"},
         }
         assert control["when"].endswith("Z")
         assert status["use_domain_service"] == {"value": True, "from": "env:USE_DOMAIN_SERVICE"}

@@ -65,6 +65,7 @@ def test_every_combination(latched: bool, use_in_file: bool | None, use_in_envir
             expected = (DEFAULT, "default")
         found = now.percents[GLOBAL]
         assert (found.value, found.layer) == expected
+        assert (found.instead_of is None) == (not operator and not plan), "there is always a configured one beneath"
         of_route = now.percents[ROUTE]
         by_hand = (OPERATOR, "operator") if route_operator else (PLAN, "plan") if route_plan else (5.0, "file:2")
         assert (of_route.value, of_route.layer) == by_hand, "a route's percent is its own"

@@ -88,7 +88,7 @@ def signed(change: Callable[[dict[str, object]], object]) -> bytes:
     """A record somebody has changed, checksum and all."""
     document = json.loads(to_json(percent(STARTED, 25)))
     change(document["record"])
-    content = orjson.dumps(document["record"], option=orjson.OPT_SORT_KEYS)
+    content = orjson.dumps(document["record"])
     return orjson.dumps(document | {"checksum": f"sha256:{sha256(content).hexdigest()}"})
 
 
