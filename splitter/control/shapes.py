@@ -83,6 +83,7 @@ class ConfigState(Shape):
 
     status: Literal["ok", "refused"]
     fault: str | None
+    restart_needed: list[str] = Field(description="What of it waits for a restart.")
 
 
 class Status(Shape):

@@ -17,7 +17,7 @@ from typing import Any
 from splitter.control.redis_store import RedisStore
 from splitter.state import Record, resume
 from tests.external.redis_server import RedisServer, redis_server
-from tests.process.load import Load
+from tests.process.fleet_load import Load
 from tests.process.running import ROOT, Splitter, ask, splitter, wait_until
 from tools.children import end_group, start
 from tools.ports import free_port
