@@ -229,7 +229,13 @@ class Controller:
         await asyncio.wait({saving}, timeout=max(0.0, SAVE_S - (self._clock() - started_s)))
         outcome = self._outcome(published, took_s, changed=changed)
         structlog.get_logger().warning(
-            "rolled_back", who=who, why=why, workers=outcome.workers, replaced=outcome.replaced, saved=outcome.saved
+            "rolled_back",
+            who=who,
+            why=why,
+            workers=outcome.workers,
+            replaced=outcome.replaced,
+            saved=outcome.saved,
+            took_s=round(took_s, 4),
         )
         return outcome
 
