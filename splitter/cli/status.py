@@ -34,18 +34,15 @@ def status(admin: str | None, token: str | None, as_json: bool) -> None:
 def lines(found: Json) -> list[str]:
     """The state, a line for each thing; what is wrong stands last."""
     rows = [("domain", _domain(found))]
-    rows += [("percent", f"{words.percent(found['percent'])}, from {words.origin(found['percent'])}")]
-    rows += [
-        (f"route {words.clean(name)}", f"{words.percent(told)}, from {words.origin(told)}")
-        for name, told in found["routes"].items()
-    ]
+    rows += [("percent", words.share(found["percent"]))]
+    rows += [(f"route {words.clean(name)}", words.share(told)) for name, told in found["routes"].items()]
     switch = found["use_domain_service"]
     rows += [("use_domain_service", f"{str(switch['value']).lower()}, from {words.origin(switch)}")]
     rows += [("key", ", ".join(words.clean(key) for key in found["key"]))]
     backends = [f"{words.clean(name)} {words.clean(backend['status'])}" for name, backend in found["backends"].items()]
     rows += [("backends", ", ".join(backends) or "not asked yet")]
     if found["workers"] is not None:
-        rows += [("workers", f"{found['workers']['in_force_on']}, all of one mind")]
+        rows += [("workers", f"all of this is in force on {found['workers']['in_force_on']}")]
     store = found["store"]
     saved = "everything saved" if store["saved"] else "NOT SAVED"
     rows += [("state", f"version {found['version']} in {words.clean(store['url'])}, {saved}")]

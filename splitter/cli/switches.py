@@ -8,6 +8,7 @@ do instead.
 from __future__ import annotations
 
 import json
+import time
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -15,13 +16,15 @@ import click
 
 from splitter.cli import words
 from splitter.cli.client import ROLLOUT, RefusedError, Terminal, UnreachableError, ask, ask_until_answered
-from splitter.cli.target import admin_options, find_target
+from splitter.cli.target import Target, admin_options, find_target
 from splitter.cli.words import Json
 
 _WITHOUT_API: Final = (
     "the switch that needs no API: kill -USR1 PID, with the PID of `splitter run` (tools/rollback.sh finds it)",
     "the switch that needs no splitter to answer: restart it with USE_DOMAIN_SERVICE=false",
 )
+SAVED_S: Final = 1.0
+_POLL_S: Final = 0.02
 _reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit list.")
 
 
@@ -49,6 +52,7 @@ def rollback(reason: str, admin: str | None, token: str | None, as_json: bool) -
         done = ask_until_answered(target, "POST", f"{ROLLOUT}/rollback", {"reason": reason})
     except (UnreachableError, RefusedError) as error:
         raise terminal.fail(target, error, *_WITHOUT_API) from None
+    done = once_saved(target, done)
     latch = done["status"]["rolled_back"]
     if done["changed"]:
         said = "rolled back: nothing goes to domain any more"
@@ -98,6 +102,19 @@ def set_percent(percent: float, route: str | None, reason: str, admin: str | Non
         said += " already"
     why_off = words.off(status)
     _tell(done, said, *([f"but nothing goes to domain: {why_off}"] if why_off else []), as_json=as_json)
+
+
+def once_saved(target: Target, done: Json) -> Json:
+    """The answer to a rollback, with what has become of saving it: that may take longer than the answer."""
+    until_s = time.monotonic() + SAVED_S
+    while not done["saved"] and not done["status"]["store"]["fault"] and time.monotonic() < until_s:
+        time.sleep(_POLL_S)
+        try:
+            status = ask(target, "GET", ROLLOUT)
+        except (UnreachableError, RefusedError):
+            break
+        done = {**done, "saved": status["store"]["saved"], "status": status}
+    return done
 
 
 def _tell(done: Json, *lines: str, as_json: bool) -> None:

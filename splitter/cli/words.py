@@ -22,6 +22,13 @@ def percent(told: Json) -> str:
     return f"{float(told['value']):g} %"
 
 
+def share(told: Json) -> str:
+    """`25 %, from operator (cli:alice@ops1, ...), instead of 10 % from file:26`."""
+    beaten = told.get("instead_of")
+    instead = f", instead of {percent(beaten)} from {clean(str(beaten['from']))}" if beaten else ""
+    return f"{percent(told)}, from {origin(told)}{instead}"
+
+
 def local_time(text: str) -> str:
     """A time of the API as `2026-11-24 21:29:00`, by the clock of who reads it."""
     try:
@@ -61,9 +68,8 @@ def went(done: Json) -> list[str]:
     if replaced:
         lines.append(f"{replaced} worker{'s' * (replaced != 1)} did not acknowledge in time and had to be replaced")
     if not done["saved"]:
-        fault = done["status"]["store"]["fault"]
-        lines.append(f"NOT SAVED YET: {clean(str(fault or 'the state store takes its time'))}")
-        lines.append("it is in force and will be saved as soon as that can be done; a restart before that would forget it")
+        fault = clean(str(done["status"]["store"]["fault"] or "the state store takes its time"))
+        lines.append(f"NOT SAVED YET, a restart now would forget it: {fault}")
     return lines
 
 

@@ -36,10 +36,18 @@ class Switch(Told):
     value: bool
 
 
+class Layer(Shape):
+    """What another layer says."""
+
+    value: float
+    source: str = Field(alias="from")
+
+
 class Share(Told):
     """A percent of clients."""
 
     value: float = Field(ge=0, le=100)
+    instead_of: Layer | None = Field(default=None, description="What would be in force without this; left out if nothing.")
 
 
 class Event(Shape):
@@ -111,7 +119,9 @@ class Done(Shape):
     """A change is in force on every worker."""
 
     changed: bool = Field(description="False: it was so already.")
-    saved: bool = Field(description="False only for a rollback while the state store is away: it is saved later.")
+    saved: bool = Field(
+        description="False for a rollback that could not be saved within 10 ms: it is saved as soon as that can be done."
+    )
     workers: int = Field(description="Workers that have it in force.")
     replaced: int = Field(description="Workers that did not acknowledge in time, and were replaced.")
     took_ms: float = Field(description="From the decision until it was in force on every worker.")

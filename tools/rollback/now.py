@@ -21,6 +21,7 @@ import click
 
 from splitter.cli import words
 from splitter.cli.client import ROLLOUT, RefusedError, UnreachableError, ask, ask_until_answered, connect
+from splitter.cli.switches import once_saved
 from splitter.cli.target import Target, find_listener, find_target
 from tools import ports
 
@@ -68,7 +69,7 @@ def roll_back() -> str:
     why = _why_not_off(public)
     if why:
         raise NotDoneError(f"NOT CHECKED: the splitter at {target} says that it is rolled back, but {why}")
-    return f"rolled back: nothing goes to domain; {'; '.join(words.went(done))}; checked at {public}"
+    return f"rolled back: nothing goes to domain; {'; '.join(words.went(once_saved(target, done)))}; checked at {public}"
 
 
 def _by_signal(pid: int, public: Target, trouble: str) -> str:
