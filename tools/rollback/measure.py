@@ -7,6 +7,8 @@ what reached domain after the answer, however soon after.
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from tools.rollback.ways import Way
 QUIET_S: Final = 0.25
 """How long is looked for latecomers after an answer; a request is at a backend of this machine within microseconds."""
 
+KNOCK_S: Final = 0.005
 _SETTLED: Final = 200
 """Requests that domain must have had again before the next throw."""
 
@@ -28,12 +31,13 @@ _SETTLED: Final = 200
 class Throw:
     """One throw. Times from the command on, in ms: until its answer, until the last request arrived at domain.
 
-    `late`: requests that arrived after the answer.
+    `late`: requests that arrived after the answer. `closed_ms`: for how long nobody answered at the public port.
     """
 
     answer_ms: float
     last_ms: float
     late: int
+    closed_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,10 @@ def measure(rig: Rig, way: Way, times: int, requests_per_s: int, folder: Path) -
 def throw(rig: Rig, way: Way, look: Callable[[], None] = lambda: None) -> Throw:
     """Throw once, and undo it; `look` is called in between."""
     settle(rig)
-    thrown_ns = time.time_ns()
-    answered_ns = way.throw(rig)
-    time.sleep(QUIET_S)
+    with _Knocking(rig.port) as knocking:
+        thrown_ns = time.time_ns()
+        answered_ns = way.throw(rig)
+        time.sleep(QUIET_S)
     look()
     recorded = rig.recorded("domain", answered_ns)
     way.undo(rig)
@@ -71,7 +76,35 @@ def throw(rig: Rig, way: Way, look: Callable[[], None] = lambda: None) -> Throw:
         answer_ms=(answered_ns - thrown_ns) / 1e6,
         last_ms=max(0, recorded.last_ns - thrown_ns) / 1e6,
         late=recorded.after,
+        closed_ms=knocking.closed_ms,
     )
+
+
+class _Knocking:
+    """Opens a connection every few ms, and remembers from when to when that was refused."""
+
+    def __init__(self, port: int) -> None:
+        self.closed_ms = 0.0
+        self._port = port
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._knock, daemon=True)
+
+    def __enter__(self) -> _Knocking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _knock(self) -> None:
+        refused_s: float | None = None
+        while not self._stop.wait(KNOCK_S):
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            except OSError:
+                refused_s = refused_s or time.monotonic()
+                self.closed_ms = (time.monotonic() - refused_s) * 1000
 
 
 def settle(rig: Rig) -> None:
