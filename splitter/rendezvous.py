@@ -128,7 +128,9 @@ def _read_introduction(sock: socket.socket) -> Orphan | None:
     """What `knock` sent: one write of little, so it comes in one piece. What the worker says next is left unread."""
     fds: list[int] = []
     try:
-        length, fds, _flags, _address = socket.recv_fds(sock, LENGTH_BYTES, _MOST_SOCKETS, socket.MSG_CMSG_CLOEXEC)
+        length, fds, _flags, _address = socket.recv_fds(sock, LENGTH_BYTES, _MOST_SOCKETS)
+        for fd in fds:
+            os.set_inheritable(fd, False)  # noqa: FBT003 - it takes no keyword
         size = int.from_bytes(length, "big")
         if size > _INTRODUCTION_BYTES:
             raise FrameError("an introduction is short")

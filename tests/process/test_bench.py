@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import cpu, load, peers, report
-from tools.bench.__main__ import Cores, main
+from tools.bench import cpu, goals, load, page, peers, report, templates
+from tools.bench.__main__ import main
+from tools.bench.measure import Cores
+from tools.bench.proxies import PEERS, Nginx
+from tools.bench.work import PLAIN, WORKS, Setup
 
 ROOT = Path(__file__).parents[2]
-BENCH = [sys.executable, "-m", "tools.bench", "--peers", "nginx", "--connections", "4", "--rounds", "1"]
+BENCH = [sys.executable, "-m", "tools.bench", "--peers", "nginx", "--work", "small", "--rounds", "1"]
 
 
 def result_line(**changes: object) -> str:
@@ -103,20 +106,49 @@ class TestReport:
         assert report.ratio(mine, other) == report.Ratio(median=1.5, lowest=1.5, highest=2.5)
 
 
+class TestGoals:
+    def test_met_and_missed_and_not_measured(self) -> None:
+        ours, envoy = report.Measured("splitter", "1", [taken(30)]), report.Measured("envoy", "1", [taken(50)])
+        found = goals.outcomes({"small": [ours, envoy], "post": [envoy]})
+        assert [(one.goal.peer, one.value, one.met) for one in found] == [("envoy", 0.6, True)]
+        (slower,) = goals.outcomes({"small": [report.Measured("splitter", "1", [taken(31)]), envoy]})
+        assert not slower.met
+        assert page.sentence(slower).startswith("missed")
+
+
 class TestPeers:
-    @pytest.mark.parametrize("template", sorted(path.name for path in peers.CONFIGS.iterdir()))
-    def test_every_configuration_is_filled_in_whole(self, template: str, tmp_path: Path) -> None:
-        filled = peers.fill(template, peers.Place(tmp_path, 1, 2, 3, 4)).read_text()
-        assert "@" not in filled
+    @pytest.mark.parametrize("setup", [PLAIN, Setup(tls=True, workers=2), Setup(access_log=True)])
+    @pytest.mark.parametrize("template", sorted(path.name for path in templates.CONFIGS.iterdir()))
+    def test_every_configuration_is_filled_in_whole(self, template: str, setup: Setup, tmp_path: Path) -> None:
+        filled = templates.fill(template, templates.Place(tmp_path, 1, 2, 3, 4, setup)).read_text()
+        assert "@TLS" not in filled
+        assert "@PLAIN" not in filled
+        assert "@WORK" not in filled
 
     def test_a_proxy_that_does_other_work_is_refused(self, tmp_path: Path) -> None:
         with ExitStack() as stack:
             # The legacy backend itself in place of a proxy: no split, no headers.
-            legacy, domain = peers.start_backends(stack, tmp_path, 0, ())
-            place = peers.Place(tmp_path, legacy, 0, legacy, domain)
-            running = peers.Running(peers.Nginx(), place, os.getpid(), tmp_path / "log")
-            with pytest.raises(peers.PeerError, match="nginx sends 0% of the users to domain"):
+            backends = peers.start_backends(stack, tmp_path, ())
+            place = templates.Place(tmp_path, backends.http[0], 0, *backends.http)
+            running = peers.Running(Nginx(), place, os.getpid(), tmp_path / "log")
+            with pytest.raises(templates.PeerError, match="nginx sends 0% of the users to domain"):
                 peers.check(running)
+
+    @pytest.mark.parametrize("work", ["post", "upload", "tls", "websocket", "half", "idle", "logged", "new", "two"])
+    def test_nginx_does_every_kind_of_work(self, work: str, tmp_path: Path) -> None:
+        written = tmp_path / "result.json"
+        command = [sys.executable, "-m", "tools.bench", "--peers", "nginx", "--rounds", "1", "--seconds", "1"]
+        done = subprocess.run(
+            [*command, "--work", work, "--json", str(written), "--page", str(tmp_path / "page.md")],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        result = json.loads(written.read_text())["works"][work]["peers"]["nginx"]
+        assert result["median"]["requests"] > 0
+        assert WORKS[work].title[1:] in (tmp_path / "page.md").read_text()
+
+    def test_every_proxy_has_a_name_and_a_version(self) -> None:
+        assert [peer().name for peer in PEERS.values()] == list(PEERS)
 
 
 class TestBench:
@@ -127,7 +159,7 @@ class TestBench:
         )
         assert finished.returncode == 0, finished.stderr
         result = json.loads(written.read_text())
-        only = result["peers"]["nginx"]
+        only = result["works"]["small"]["peers"]["nginx"]
         assert only["ratio"] == {"median": 1.0, "lowest": 1.0, "highest": 1.0}
         assert 1 < only["median"]["cpu_us"] < 1000
         assert only["rounds"][0]["requests"] > 100
@@ -137,14 +169,17 @@ class TestBench:
         command = [*BENCH, "--seconds", "1", "--json", str(tmp_path / "result.json"), "--fail-over", "0.99"]
         finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert finished.returncode == 1
-        assert "bench: 1.00 is above 0.99" in finished.stderr
+        assert "bench: small: 1.00 is above 0.99" in finished.stderr
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["--peers", "apache"], "some of splitter, nginx, each once, are wanted"),
+            (
+                ["--peers", "apache"],
+                "some of splitter, nginx, haproxy, envoy, traefik, caddy, aiohttp, each once, are wanted",
+            ),
             (["--peers", "nginx,nginx"], "each once"),
-            (["--size", "1TiB"], "is not a size like 64KiB or 1MiB"),
+            (["--work", "fast"], "some of small, logged, post"),
             (["--rounds", "0"], "is not a whole number above 0"),
         ],
     )
@@ -161,7 +196,7 @@ class TestBench:
         command = [*BENCH, "--seconds", "1", "--rounds", "100", "--json", str(tmp_path / "result.json")]
         with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bench:
             assert bench.stdout is not None
-            assert bench.stdout.readline().startswith(b"round 1/100 nginx")
+            assert bench.stdout.readline().startswith(b"small, round 1 of 100: nginx")
             pids = cpu.tree(bench.pid)
             assert len(pids) >= 5  # itself, backends and nginx with a worker each
             bench.send_signal(number)

@@ -1,97 +1,32 @@
-"""The proxies that are compared, and the backends behind them: how each is configured, started, checked and stopped.
+"""Proxies and backends as running processes: started, checked, stopped.
 
-A new peer is a class here, a line in PEERS and a file in configs/. Must not know: how it is loaded and measured.
-Invariants: every peer does the same work, and `check` proves it before a number is taken; ports are free ones of this
-moment, files are below `work`, and everything started ends with the ExitStack it was started in.
+Must not know: which proxies there are, how they are loaded and measured.
+Invariants: `check` proves that a peer does the work before a number is taken; ports are free ones of this moment, files
+are below `work`, and everything started ends with the ExitStack it was started in.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
-import shutil
+import ssl
 import subprocess
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools import children, ports
+from tools.bench.proxies import Peer, program
+from tools.bench.templates import PeerError, Place, fill, make_certificate
+from tools.bench.work import PLAIN, WORKS, Setup
 
-CONFIGS = Path(__file__).with_name("configs")
 USERS = 1000
 _START_TIMEOUT_S = 20.0
 _GRACE_S = 10.0
-_SHARE_TOLERANCE = 0.06  # four standard deviations of 1,000 fair coins
 _STICKY_USERS = 50
-
-
-class PeerError(Exception):
-    """A peer is missing, does not start, or does not do the work; the message says which and how."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one peer works: its directory and port, the admin port if it has one, and the backends' ports."""
-
-    work: Path
-    proxy: int
-    admin: int
-    legacy: int
-    domain: int
-
-
-class Peer(ABC):
-    """A proxy: what it is called, and the command that runs it in the foreground."""
-
-    name: str
-
-    @abstractmethod
-    def version(self) -> str:
-        """As it says itself. Raises PeerError if it is not installed."""
-
-    @abstractmethod
-    def command(self, place: Place) -> list[str]:
-        """Write the configuration below `place.work`; give the command that runs with it."""
-
-    def environment(self, _place: Place) -> dict[str, str]:
-        """What it is started with."""
-        return dict(os.environ)
-
-
-class Nginx(Peer):
-    name = "nginx"
-
-    def version(self) -> str:
-        said = subprocess.run([nginx_program(), "-v"], capture_output=True, text=True, check=True).stderr
-        return said.strip().rpartition("/")[2]
-
-    def command(self, place: Place) -> list[str]:
-        config = fill("nginx.conf", place)
-        return [nginx_program(), "-p", str(place.work), "-c", str(config), "-e", "stderr"]
-
-
-class Splitter(Peer):
-    name = "splitter"
-
-    def version(self) -> str:
-        return f"Python {sys.version.split()[0]}"
-
-    def command(self, place: Place) -> list[str]:
-        fill("splitter.yaml", place)
-        return [sys.executable, "-m", "splitter", "run"]
-
-    def environment(self, place: Place) -> dict[str, str]:
-        """Without what would override its file: a person may have it set for `make run`."""
-        overriding = ("SPLITTER_", "USE_DOMAIN_SERVICE", "ROLLOUT_PERCENT", "LEGACY_URL", "DOMAIN_URL")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(overriding)}
-        return kept | {"SPLITTER_CONFIG": str(place.work / "splitter.yaml")}
-
-
-PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Splitter, Nginx)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,52 +39,40 @@ class Running:
     log: Path
 
 
-def nginx_program() -> str:
-    # Debian installs it where only root's PATH leads.
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if found is None:
-        raise PeerError("nginx is not installed: run tools/test_packages.sh")
-    return found
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """Ports of legacy and domain, over HTTP and as WebSocket servers that echo."""
+
+    http: tuple[int, int]
+    echo: tuple[int, int]
 
 
-def fill(template: str, place: Place) -> Path:
-    """Write a file of configs/ with its @NAMES@ filled in; give its path. Raises PeerError if one is left."""
-    text = (CONFIGS / template).read_text()
-    for name, value in (
-        ("WORK", str(place.work)),
-        ("PROXY", str(place.proxy)),
-        ("ADMIN", str(place.admin)),
-        ("LEGACY", str(place.legacy)),
-        ("DOMAIN", str(place.domain)),
-        # nginx's workers would become another user and could not read our directory; only root may name a user.
-        ("USER", "user root;" if os.geteuid() == 0 else ""),
-    ):
-        text = text.replace(f"@{name}@", value)
-    left = [word for word in text.split() if word.startswith("@") and word.endswith("@")]
-    if left:
-        raise PeerError(f"{template}: nothing to fill in for {', '.join(left)}")
-    path = place.work / template
-    path.write_text(text)
-    return path
+def start_backends(stack: ExitStack, work: Path, cpus: Collection[int]) -> Backends:
+    """Start the backends, with a file for every size that some work asks for."""
+    http_place = Place(work, 0, 0, ports.free_port(), ports.free_port())
+    echo_ports = ports.free_port(), ports.free_port()
+    www = work / "www"
+    www.mkdir()
+    for size_bytes in {one.answer_bytes for one in WORKS.values()} - {0}:
+        (www / f"blob-{size_bytes}").write_bytes(b"x" * size_bytes)
+    config = fill("backends.nginx.conf", http_place)
+    command = [program("nginx"), "-p", str(work), "-c", str(config), "-e", "stderr"]
+    _start(stack, "backends", command, dict(os.environ), http_place, cpus, http_place.legacy)
+    environment = dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "tools.bench.echo", *map(str, echo_ports)]
+    _start(stack, "echo", command, environment, http_place, cpus, echo_ports[0])
+    return Backends((http_place.legacy, http_place.domain), echo_ports)
 
 
-def start_backends(stack: ExitStack, work: Path, blob_bytes: int, cpus: Collection[int]) -> tuple[int, int]:
-    """Start both backends, with a file of `blob_bytes` at /blob; give the ports of legacy and domain."""
-    place = Place(work, 0, 0, ports.free_port(), ports.free_port())
-    blob = work / "www" / "blob"
-    blob.parent.mkdir()
-    blob.write_bytes(b"x" * blob_bytes)
-    config = fill("backends.nginx.conf", place)
-    command = [nginx_program(), "-p", str(work), "-c", str(config), "-e", "stderr"]
-    _start(stack, "backends", command, dict(os.environ), work, cpus, place.legacy)
-    return place.legacy, place.domain
-
-
-def start(stack: ExitStack, peer: Peer, backends: tuple[int, int], work: Path, cpus: Collection[int]) -> Running:
+def start(
+    stack: ExitStack, peer: Peer, backends: Backends, work: Path, cpus: Collection[int], setup: Setup = PLAIN
+) -> Running:
     """Start a peer on `cpus` and return when it forwards. Raises PeerError."""
     work.mkdir()
-    place = Place(work, ports.free_port(), ports.free_port(), *backends)
-    pid = _start(stack, peer.name, peer.command(place), peer.environment(place), work, cpus, place.proxy)
+    place = Place(work, ports.free_port(), ports.free_port(), *(backends.echo if setup.echo else backends.http), setup)
+    if setup.tls:
+        make_certificate(place)
+    pid = _start(stack, peer.name, peer.command(place), peer.environment(place), place, cpus, place.proxy)
     return Running(peer, place, pid, work / f"{peer.name}.log")
 
 
@@ -158,15 +81,15 @@ def _start(
     name: str,
     command: list[str],
     environment: dict[str, str],
-    work: Path,
+    place: Place,
     cpus: Collection[int],
     port: int,
 ) -> int:
-    log = work / f"{name}.log"
-    child = children.start(command, log, environment, cpus, work)
+    log = place.work / f"{name}.log"
+    child = children.start(command, log, environment, cpus, place.work)
     stack.callback(_stop, child)
     deadline_s = time.monotonic() + _START_TIMEOUT_S
-    while not _answers(port):
+    while not _answers(port, place.setup):
         if child.poll() is not None or time.monotonic() > deadline_s:
             what = "does not answer" if child.returncode is None else f"ended with status {child.returncode}"
             raise PeerError(f"{name} {what}: {' '.join(command)}\n{log.read_text()[-2000:]}")
@@ -185,9 +108,9 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, setup: Setup) -> bool:
     try:
-        with _connection(port) as connection:
+        with _connection(port, setup) as connection:
             connection.request("GET", "/")
             return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
@@ -195,8 +118,14 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def _connection(port: int) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def _connection(port: int, setup: Setup) -> Iterator[http.client.HTTPConnection]:
+    if setup.tls:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # it is the one made a moment ago
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         yield connection
     finally:
@@ -208,28 +137,31 @@ def check(running: Running) -> None:
 
     Raises PeerError.
     """
-    name = running.peer.name
-    with _connection(running.place.proxy) as connection:
+    peer, place = running.peer, running.place
+    if place.setup.echo:
+        return  # its load checks every message
+    with _connection(place.proxy, place.setup) as connection:
         sides = {f"user-{number}": _side(connection, f"user-{number}") for number in range(1, USERS + 1)}
         again = {user: _side(connection, user) for user in list(sides)[:_STICKY_USERS]}
         connection.request("GET", "/echo", headers={"Host": "cameras.example", "X-User-Id": "user-1"})
         echo = connection.getresponse().read().decode()
     share = sum(side == "domain" for side in sides.values()) / USERS
-    if abs(share - 0.5) > _SHARE_TOLERANCE:
-        raise PeerError(f"{name} sends {share:.0%} of the users to domain, not half of them")
+    if abs(share - 0.5) > peer.share_tolerance:
+        raise PeerError(f"{peer.name} sends {share:.0%} of the users to domain, not half of them")
     moved = [user for user, side in again.items() if side != sides[user]]
-    if moved:
-        raise PeerError(f"{name} sent {moved} to one side first and to the other then")
+    if moved and peer.splits_by_user:
+        raise PeerError(f"{peer.name} sent {moved} to one side first and to the other then")
     fields = ("Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Request-Id", "Via")
     sent = dict(zip(fields, echo.split("|"), strict=True))
     wanted = {
         "Host": "cameras.example",
         "X-Forwarded-For": "127.0.0.1",
-        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Proto": "https" if place.setup.tls else "http",
         "X-Forwarded-Host": "cameras.example",
     }
-    if sent != sent | wanted or not sent["X-Request-Id"] or not sent["Via"]:
-        raise PeerError(f"{name} forwards other headers than the work asks for: {sent}")
+    has_id = bool(sent["X-Request-Id"]) or not peer.makes_request_ids
+    if sent != sent | wanted or not has_id or not sent["Via"]:
+        raise PeerError(f"{peer.name} forwards other headers than the work asks for: {sent}")
 
 
 def _side(connection: http.client.HTTPConnection, user: str) -> str:
