@@ -17,7 +17,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from splitter.routing import BUCKETS, DEFAULT_ROUTE, Backend, Reason
-from splitter.snapshot import Gauges, Snapshot
+from splitter.snapshot import Death, Gauges, Snapshot, WorkerInfo, WorkerState
 from splitter.stats import BOUNDS_S, FAILURE_KINDS, FALLBACK_OUTCOMES, METHODS, Histogram, Stats
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,6 +46,8 @@ class Reading:
     snapshot: Snapshot
     version: str
     backend_up: Mapping[str, bool] = field(default_factory=dict)
+    workers: Sequence[WorkerInfo] = ()
+    deaths: Mapping[Death, int] = field(default_factory=dict)
 
 
 class _Collector(Collector):
@@ -59,6 +61,7 @@ class _Collector(Collector):
         yield _durations(reading.stats, routes)
         yield from _traffic(reading.stats, reading.gauges)
         yield from _rollout(reading)
+        yield from _workers(reading)
 
 
 def _requests(stats: Stats, routes: Sequence[str]) -> Metric:
@@ -149,6 +152,17 @@ def _rollout(reading: Reading) -> Iterator[Metric]:
     build = GaugeMetricFamily("splitter_build_info", "Always 1.", labels=["version"])
     build.add_metric([reading.version], 1)
     yield build
+
+
+def _workers(reading: Reading) -> Iterator[Metric]:
+    workers = GaugeMetricFamily("splitter_workers", "Processes that carry traffic, by where they stand.", labels=["state"])
+    for state in WorkerState:
+        workers.add_metric([state.value], sum(worker.state is state for worker in reading.workers))
+    yield workers
+    deaths = CounterMetricFamily("splitter_worker_deaths", "Workers that had to be replaced, by why.", labels=["cause"])
+    for cause in Death:
+        deaths.add_metric([cause.value], reading.deaths.get(cause, 0))
+    yield deaths
 
 
 def render(reading: Reading) -> bytes:

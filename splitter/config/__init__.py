@@ -12,7 +12,7 @@ from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
 from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
-from splitter.config.schema import Config, leaves
+from splitter.config.schema import Config, Given, leaves
 from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen
 from splitter.config.traffic import KeySource
 
@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "Eject",
     "Fallback",
+    "Given",
     "Guardrails",
     "Health",
     "IpNetwork",

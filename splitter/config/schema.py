@@ -1,12 +1,13 @@
 """The whole configuration, and a walk over its values by dotted path.
 
-Owns: the top level, where each value came from, what has no effect yet.
+Owns: the top level, where each value came from, what it was read from, what has no effect yet.
 Must not know: files, lines, the environment.
 Invariants: immutable; `origins` has every path that `leaves` gives; a secret is never shown.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final
 
@@ -25,6 +26,15 @@ _UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("rollout.tunnel_grace", "there is no rollback yet that could close tunnels"),
     ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Given:
+    """What a configuration was read from: `parse` makes the same of it in another process. `environ`: our variables only."""
+
+    text: str = dataclasses.field(default="", repr=False)
+    source: str = "no file"
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # it may hold the token
 
 
 class Config(Section):
@@ -50,6 +60,7 @@ class Config(Section):
     )
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _given: Given = PrivateAttr(default_factory=Given)
 
     def __eq__(self, other: object) -> bool:
         """Whether the values are the same, wherever they came from."""
@@ -62,9 +73,15 @@ class Config(Section):
         """Dotted path -> `default`, `file:LINE` or `env:NAME`, for every value."""
         return self._origins or {leaf.path: DEFAULT for leaf in leaves(self)}
 
-    def with_origins(self, origins: Mapping[str, str]) -> Config:
+    @property
+    def given(self) -> Given:
+        """The text and the variables it was read from."""
+        return self._given
+
+    def read_from(self, given: Given, origins: Mapping[str, str]) -> Config:
         """The same values, said to come from there."""
         config = self.model_copy()
+        config._given = given
         config._origins = origins
         return config
 
@@ -78,8 +95,6 @@ class Config(Section):
         sentences = [f"{prefix}: {sentence}" for prefix, sentence in _UNBUILT if is_given(prefix)]
         if self.mirror.percent > 0:
             sentences.append("mirror.percent: requests are not mirrored yet")
-        if isinstance(self.listen.workers, int) and self.listen.workers > 1:
-            sentences.append(f"listen.workers: {self.listen.workers} is noted, but one process carries the traffic for now")
         if self.rollout.force == "token" and self.admin.token is None:
             sentences.append("rollout.force: nobody can force a side, because SPLITTER_ADMIN_TOKEN is not set")
         return tuple(sentences)

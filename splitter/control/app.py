@@ -84,6 +84,9 @@ def _problems(state: State, audience: Audience) -> list[str]:
         for endpoint in state.prober.endpoints
         if not endpoint.up
     ]
+    dead = [worker.slot for worker in state.plane.workers() if not worker.pid]
+    if dead:
+        found.append(f"workers that died are not running again yet: {len(dead)}")
     return found + state.controller.problems(details=operators)
 
 
@@ -136,6 +139,8 @@ async def _metrics(request: web.Request) -> web.Response:
         snapshot=state.controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        workers=totals.workers,
+        deaths=totals.deaths,
     )
     return web.Response(body=render(reading), headers={"Content-Type": CONTENT_TYPE})
 

@@ -83,8 +83,8 @@ class Outcome:
 class Controller:
     """See the top of the file.
 
-    `reload_fault`: why the last reload failed. `rollbacks` counts by who, `rollback_durations` from the decision until it
-    was in force on all workers.
+    `reload_fault`: why the last reload failed; `restart_needed`: what of the configuration waits for a restart. `rollbacks`
+    counts by who, `rollback_durations` from the decision until it was in force on all workers.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Controller:
         self.config = config
         self.backend_up: dict[str, bool] = {}
         self.reload_fault = ""
+        self.restart_needed: tuple[str, ...] = ()
         self.rollbacks: dict[str, int] = {}
         self.rollback_durations = Histogram()
         self._plane = plane
@@ -239,7 +240,13 @@ class Controller:
         await asyncio.wait({saving}, timeout=max(0.0, SAVE_S - (self._clock() - started_s)))
         outcome = self._outcome(published, took_s, changed=changed)
         structlog.get_logger().warning(
-            "rolled_back", who=who, why=why, workers=outcome.workers, replaced=outcome.replaced, saved=outcome.saved
+            "rolled_back",
+            who=who,
+            why=why,
+            workers=outcome.workers,
+            replaced=outcome.replaced,
+            saved=outcome.saved,
+            took_s=round(took_s, 4),
         )
         return outcome
 
@@ -338,6 +345,7 @@ class Controller:
             waits_for=keeper.waits_for,
             notice=keeper.notice,
             reload_fault=self.reload_fault,
+            restart_needed=self.restart_needed,
             edit_waits=self._edit_waits and self._adopted(record).overrides != record.overrides,
         )
 

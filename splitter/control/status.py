@@ -34,6 +34,7 @@ class Facts:
     waits_for: str
     notice: str
     reload_fault: str
+    restart_needed: tuple[str, ...]
     edit_waits: bool
 
 
@@ -78,7 +79,11 @@ def status_of(facts: Facts) -> dict[str, Any]:
             "saved": facts.saved,
             "notice": facts.notice or None,
         },
-        "config": {"status": "refused" if facts.reload_fault else "ok", "fault": facts.reload_fault or None},
+        "config": {
+            "status": "refused" if facts.reload_fault else "ok",
+            "fault": facts.reload_fault or None,
+            "restart_needed": list(facts.restart_needed),
+        },
         "last_change": event_line(facts.record.events[-1]) if facts.record.events else None,
         "problems": [f"{what}: {why}" if why else what for what, why in problems(facts)],
     }
@@ -101,6 +106,8 @@ def problems(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "an edit of the configuration is not wholly in force", why
     if facts.reload_fault:
         yield "the last reload of the configuration failed", facts.reload_fault
+    if facts.restart_needed:
+        yield "the configuration has changes that need a restart", ", ".join(facts.restart_needed)
 
 
 def _summary(facts: Facts) -> str:

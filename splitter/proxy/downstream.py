@@ -110,7 +110,7 @@ class Downstream(asyncio.Protocol):
         self.peer = name[0] if isinstance(name, tuple) else ""
         self.forwarded = self._plane.forwarded_for(self.peer)
         self._plane.on_connected(self)
-        self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
+        self._plane.wheel.set(self, self._plane.first_byte_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         self._plane.stats.downstream_read_bytes += len(data)
@@ -208,7 +208,7 @@ class Downstream(asyncio.Protocol):
         self._phase = _HEAD
         if self.gate.reasons:
             self.gate.release(Hold.ANY)
-        self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
+        self._plane.wheel.set(self, self._plane.keepalive_timeout_s)
         if self._buffer and not self._pumping:
             self._pump()
 

@@ -1,6 +1,6 @@
 """The data plane of one process: what all its connections share.
 
-Owns: the listening socket, the snapshot in force, the pools, the limits, the totals.
+Owns: accepting on the sockets it is given, the snapshot in force, the pools, the limits, the totals.
 Must not know: who makes snapshots and why, how totals become metrics.
 Invariants: a published snapshot is in force for every decision taken after `publish` returned; `stats` only grows.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -31,6 +32,9 @@ from splitter.stats import Stats
 from splitter.tasks import Tasks
 
 _EXPIRE_EVERY_S: Final = 1.0
+_BACKLOG: Final = 1024
+_LAST_CHANCE_S: Final = 1.0
+"""What a drain leaves an idle connection: its client may be sending the next request just now, and would lose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,9 @@ class DataPlane:
         self.limits = settings.limits
         self.replay_bytes = settings.replay_bytes
         self.draining = False
+        # Lowered by a drain.
+        self.first_byte_timeout_s = settings.limits.header_timeout_s
+        self.keepalive_timeout_s = settings.limits.keepalive_timeout_s
         self.wheel = Wheel(clock)
         self.marks = {(backend, reason): _mark(backend, reason) for backend in Backend for reason in Reason}
         self.head_reader = RequestHeadReader(settings.head_limits)
@@ -148,7 +155,7 @@ class DataPlane:
         # A prefix no other process has, and a count: unique, unguessable from outside, and 0.2 µs instead of uuid4's 1.5.
         self._id_prefix = b"%016x" % random_bits(64)
         self._id_count = random_bits(62)
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[tuple[asyncio.Server, socket.socket]] = []
         self.publish(snapshot)
 
     # --- for the control plane ---
@@ -172,22 +179,36 @@ class DataPlane:
                     found.upstream[state] = found.upstream.get(state, 0) + count
         return found
 
-    async def serve_tcp(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address bound, which tells the port when 0 was asked for. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Downstream(self), host, port, backlog=1024)
-        self._started(server)
-        name = server.sockets[0].getsockname()
-        return name[0], name[1]
+    async def serve(self, sock: socket.socket) -> None:
+        """Accept on a bound socket, TCP or unix. The plane has it from then on; others may accept on it too.
 
-    async def serve_unix(self, path: str) -> None:
+        Raises OSError.
+        """
         loop = asyncio.get_running_loop()
-        self._started(await loop.create_unix_server(lambda: Downstream(self), path, backlog=1024))
-
-    def _started(self, server: asyncio.Server) -> None:
+        sock.settimeout(0)
+        same = sock.dup()
+        if sock.family is socket.AF_UNIX:
+            server = await loop.create_unix_server(lambda: Downstream(self), sock=sock, backlog=_BACKLOG)
+        else:
+            server = await loop.create_server(lambda: Downstream(self), sock=sock, backlog=_BACKLOG)
         if not self._servers:
             self._tasks.start(self._keep_time(), "deadlines")
-        self._servers.append(server)
+        self._servers.append((server, same))
+
+    async def _stop_accepting(self) -> None:
+        """Close the sockets. Who is in a queue already was promised an answer: closing would reset them."""
+        loop = asyncio.get_running_loop()
+        servers, self._servers = self._servers, []
+        for server, sock in servers:
+            server.close()
+            for _ in range(_BACKLOG):
+                try:
+                    accepted, _address = sock.accept()
+                except OSError:  # none is left, or no more can be opened
+                    break
+                await loop.connect_accepted_socket(lambda: Downstream(self), accepted)
+            sock.close()
+        await asyncio.sleep(RESOLUTION_S)  # what the loop had just accepted is told to us in a later turn of it
 
     async def _keep_time(self) -> None:
         until_expiry_s = _EXPIRE_EVERY_S
@@ -202,14 +223,19 @@ class DataPlane:
                 for backend in self.backends.values():
                     backend.pool.expire()
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Stop accepting, let every request under way end, close. False when some were cut off by the timeout."""
+    async def drain(self, timeout_s: float | None) -> bool:
+        """Stop accepting, let every request under way end, close. False when some were cut off by the timeout.
+
+        Asked again with a shorter time, the shorter one counts.
+        """
         self.draining = True
-        for server in self._servers:
-            server.close()
-        for connection in list(self._connections):
+        self.first_byte_timeout_s = min(self.first_byte_timeout_s, _LAST_CHANCE_S)
+        self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CHANCE_S)
+        for connection in self._connections:
             if not connection.busy():
-                connection.close()
+                connection.set_deadline(_LAST_CHANCE_S)
+        if self._servers:
+            await self._stop_accepting()
         complete = True
         try:
             async with asyncio.timeout(timeout_s):

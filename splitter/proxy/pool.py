@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -72,7 +73,15 @@ async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
     if endpoint.host:
         await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
     else:
-        await loop.create_unix_connection(lambda: upstream, endpoint.path)
+        # uvloop can't connect to a path of the abstract namespace. A unix socket connects at once or not at all.
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(0)
+        try:
+            sock.connect(endpoint.path)
+        except OSError:
+            sock.close()
+            raise
+        await loop.create_unix_connection(lambda: upstream, sock=sock)
 
 
 @dataclass(frozen=True, slots=True)

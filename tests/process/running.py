@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socketserver
@@ -18,7 +19,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tools.bench.cpu import tree, usage
 from tools.children import end_group, start
 from tools.ports import free_port
 
@@ -37,9 +40,23 @@ class Splitter:
 
     @property
     def rss_bytes(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        """Of the supervisor and its workers."""
+        return usage(self.process.pid).rss_bytes
+
+    @property
+    def workers(self) -> set[int]:
+        """The worker processes there are now."""
+        return set(tree(self.process.pid)) - {self.process.pid}
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of that event."""
+        lines = (json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n"))
+        return [line for line in lines if line["event"] == name]
+
+    def metric(self, start: str) -> float:
+        """The sum of the series whose line begins so."""
+        page = ask(self.admin_port, "/api/v1/monitoring/metrics")[2].decode()
+        return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(start))
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
@@ -73,10 +90,21 @@ def wait_until(check: Callable[[], bool], timeout_s: float = START_S) -> None:
         time.sleep(0.02)
 
 
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @contextlib.contextmanager
 def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Splitter]:
-    """A running splitter with this configuration, ready to be asked."""
-    port, admin_port = free_port(), free_port()
+    """A running splitter with this configuration, ready to be asked; on free ports if `environment` names no others."""
+    port, admin_port = (
+        int(digits) if (digits := environment.get(name, "").rpartition(":")[2]).isdigit() else free_port()
+        for name in ("SPLITTER_LISTEN", "SPLITTER_ADMIN_LISTEN")
+    )
     file, log = folder / "splitter.yaml", folder / "splitter.log"
     file.write_text(config or "{}\n")
     process = start(
@@ -95,19 +123,16 @@ def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Spl
 
         def ready() -> bool:
             assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                return ask(port, "/api/v1/monitoring/health/live")[0] == 200
-            return False
+            return b'"event":"serving"' in log.read_bytes()
 
         wait_until(ready)
         yield Splitter(process, port, admin_port, log)
     finally:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
-        except subprocess.TimeoutExpired:
-            end_group(process.pid)
-            process.wait()
+        end_group(process.pid)  # also the workers of one that was killed
+        process.wait()
 
 
 Handler = Callable[[socketserver.StreamRequestHandler], None]

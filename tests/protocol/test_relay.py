@@ -654,10 +654,43 @@ async def test_drain_lets_requests_end_and_closes_idle_connections() -> None:
     await rig.settle()
     draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
     await asyncio.sleep(0)
+    assert not idle.closing, "its client may be sending the next request just now"
+    rig.pass_time(1.2)
     assert idle.closing
     assert not busy.closing
     send(rig.backend, OK)
     assert b"Connection: close\r\n" in busy.written
+    assert await draining
+
+
+async def test_a_request_that_crosses_a_drain_is_answered() -> None:
+    rig = Rig()
+    client, late = rig.client(), rig.client()
+    await exchange(rig, client, GET)
+    draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
+    await asyncio.sleep(0)
+    got = await exchange(rig, client, GET)
+    assert b"Connection: close\r\n" in got
+    rig.pass_time(0.5)
+    assert not late.closing
+    rig.pass_time(0.7)
+    assert late.closing
+    assert await draining
+
+
+async def test_a_response_begun_before_a_drain_does_not_keep_it_waiting() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, GET)
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+    assert b"Connection: close" not in client.take()
+    draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
+    await asyncio.sleep(0)
+    send(rig.backend, b"lf")
+    assert client.take() == b"lf"
+    rig.pass_time(1.2)
+    assert client.closing
     assert await draining
 
 

@@ -243,15 +243,26 @@ def test_where_a_value_came_from_does_not_make_it_another() -> None:
     assert given.origins != silent.origins
 
 
+def test_another_process_reads_the_same_from_what_was_given() -> None:
+    environ = {"SPLITTER_ADMIN_TOKEN": "hunter2", "ROLLOUT_PERCENT": "7", "HOME": "/root"}
+    config = parse("rollout: {routes: [{name: a, path: /a, percent: 1}]}", "f.yaml", environ)
+    given = config.given
+    again = parse(given.text, given.source, given.environ)
+    assert (again, again.origins) == (config, config.origins)
+    assert "HOME" not in given.environ
+    assert "hunter2" not in repr(given)
+    given = Config().given
+    assert parse(given.text, given.source, given.environ) == Config()
+
+
 def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
     text = "guardrails: {every: 3s}\nmirror: {percent: 1}\nrollout: {force: token, tunnel_grace: 1m, plan: [{percent: 5}]}"
-    sentences = parse(text, "f.yaml", {"SPLITTER_STATE_URL": "redis://a", "SPLITTER_WORKERS": "4"}).not_in_force()
+    sentences = parse(text, "f.yaml", {"SPLITTER_STATE_URL": "redis://a"}).not_in_force()
     assert [sentence.partition(":")[0] for sentence in sentences] == [
         "rollout.plan",
         "rollout.tunnel_grace",
         "guardrails",
         "mirror.percent",
-        "listen.workers",
         "rollout.force",
     ]
 

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from splitter.errors import BadRequest
 from splitter.logs import AccessLog
@@ -58,6 +59,33 @@ def test_sampling() -> None:
 
 def test_own_pages_are_not_logged() -> None:
     assert written(1.0, [], Done(OWN)) == []
+
+
+class Writes(io.BytesIO):
+    """Keeps what came in one write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self.pieces.append(bytes(data))
+        return len(data)
+
+
+def test_writes_are_whole_lines_and_small_enough_to_stay_in_one_piece() -> None:
+    out = Writes()
+    log = AccessLog(out, 1.0, lambda: 0.0, lambda: NOW)
+    for length in [*range(0, 1500, 7), 4000, 16_000, 5]:
+        log.request(Done(DECIDED, head=Asked(path=b"/" + b'"' * length)), 0.1)
+    log.flush()
+    assert max(map(len, out.pieces)) <= 4096
+    assert all(piece.endswith(b"\n") for piece in out.pieces)
+    assert len(out.pieces) < 150, "as few as can be"
+    lines = [json.loads(line) for line in b"".join(out.pieces).splitlines()]
+    assert len(lines) == len(range(0, 1500, 7)) + 3
+    assert lines[-2]["path"] == "/" + '"' * 799 + "..."
+    assert lines[0]["path"] == "/"
 
 
 def test_a_closed_output_costs_lines_not_requests() -> None:

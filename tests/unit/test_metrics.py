@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from splitter.config import KeySource
 from splitter.metrics import ANSWERS, Reading, render
 from splitter.routing import Rule, Table
-from splitter.snapshot import Gauges, Snapshot
+from splitter.snapshot import Death, Gauges, Snapshot, WorkerInfo, WorkerState
 from splitter.stats import BOUNDS_S, Stats
 
 KEY = (KeySource("header", "X-User-Id"),)
@@ -60,6 +60,17 @@ def test_what_is_recorded_is_what_is_shown() -> None:
     assert value(found, "splitter_fallbacks_total", kind="reset", outcome="rescued") == 1
     assert value(found, "splitter_connections", side="downstream", state="open") == 3
     assert value(found, "splitter_connections", side="upstream", state="idle") == 2
+
+
+def test_workers_are_counted_by_state_and_their_deaths_by_cause() -> None:
+    workers = [WorkerInfo(slot, 1, 7, WorkerState.READY, 1.0) for slot in range(2)]
+    workers.append(WorkerInfo(0, 0, 8, WorkerState.DRAINING, 9.0))
+    page = render(Reading(Stats(), Gauges(), Snapshot(TABLE), "1", workers=workers, deaths={Death.STUCK: 3})).decode()
+    assert 'splitter_workers{state="ready"} 2.0' in page
+    assert 'splitter_workers{state="draining"} 1.0' in page
+    assert 'splitter_workers{state="starting"} 0.0' in page
+    assert 'splitter_worker_deaths_total{cause="stuck"} 3.0' in page
+    assert 'splitter_worker_deaths_total{cause="no_ack"} 0.0' in page
 
 
 def test_totals_add_up() -> None:
