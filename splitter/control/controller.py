@@ -161,6 +161,13 @@ class Controller:
             structlog.get_logger().error("stopped_unsaved", version=self._keeper.record.version, why=self._keeper.fault)
         await self._keeper.store.close()
 
+    async def leads(self) -> bool:
+        """Whether this splitter is the one that advances the plan, now and for the next seconds."""
+        try:
+            return await self._keeper.store.hold_lease()
+        except StoreError:
+            return False
+
     async def _follow(self) -> None:
         """Put in force what other splitters saved, and save what is not saved yet, for ever."""
         keeper = self._keeper
@@ -198,7 +205,11 @@ class Controller:
         Raises StoreError when it can't be saved, and whatever `make` raises; then nothing is changed.
         """
         started_s = self._clock()
-        changed = await self._keeper.change(make)
+        try:
+            changed = await self._keeper.change(make)
+        except StoreError:
+            self._tell()
+            raise
         published = await self.publish()
         if changed:
             self._tell()
@@ -275,10 +286,15 @@ class Controller:
         What it says itself is in force at once. That an edited value drops an override is a change of the state: saved
         first, so it waits while the store is away.
         """
+        started_s = self._clock()
+        switched_off = self.config.rollout.use_domain_service and not config.rollout.use_domain_service
         self.config = config
         self.reload_fault = ""
         self._edit_waits = True
         await self._publish_news()
+        if switched_off:
+            self.rollback_durations.observe(self._clock() - started_s)
+            self._count_rollback(CONFIG)
         await self._take_up_edit()
         await self._publish_news()
         self._tell()

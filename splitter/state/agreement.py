@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from splitter.state.changes import ROLLBACK, ROLLED_BACK
 from splitter.state.record import EVENTS_KEPT, Record
 
 _WHY_KEPT = "made out of sight of the splitters that wrote the record found in the store: "
@@ -36,7 +37,9 @@ def agree(here: Record, found: Record) -> Record:
         return here
     base, other = (found, here) if found.version >= here.version else (here, found)
     latch = other.latch
-    if latch is None or base.latch is not None:
+    unseen = tuple(event for event in other.events if event.what == ROLLBACK and event not in base.events)
+    if latch is None or (base.latch is not None and not unseen):
         return base
-    kept = replace(base, latch=latch)
-    return kept.noted(latch.at_s, latch.who, "rollback", _WHY_KEPT + (latch.why or "no reason given"), "", "rolled back")
+    # A latch that is there already stays, but lines are left: who has resumed from that one alone must meet the other.
+    kept = replace(base, latch=base.latch or latch, events=base.events + unseen)
+    return kept.noted(latch.at_s, latch.who, ROLLBACK, _WHY_KEPT + (latch.why or "no reason given"), "", ROLLED_BACK)

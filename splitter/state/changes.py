@@ -20,8 +20,8 @@ CONFIG: Final = "config"
 STORE: Final = "store"
 """Who sets the latch when the state was lost."""
 
-_ROLLED_BACK: Final = "rolled back"
-_RESUMED: Final = "as before the rollback"
+ROLLBACK: Final = "rollback"
+ROLLED_BACK: Final = "rolled back"
 
 
 def set_percent(record: Record, name: str, percent: float, *, at_s: float, who: str, why: str, before: str = "") -> Record:
@@ -50,23 +50,23 @@ def roll_back(record: Record, *, at_s: float, who: str, why: str) -> Record:
     can't see each other must both know that somebody wanted this (`agreement`).
     """
     if record.latch is not None:
-        return record.noted(at_s, who, "rollback", why, _ROLLED_BACK, _ROLLED_BACK)
+        return record.noted(at_s, who, ROLLBACK, why, ROLLED_BACK, ROLLED_BACK)
     changed = replace(record, latch=Latch(at_s, who, why))
-    return changed.noted(at_s, who, "rollback", why, _standing(record, GLOBAL), _ROLLED_BACK)
+    return changed.noted(at_s, who, ROLLBACK, why, _standing(record, GLOBAL), ROLLED_BACK)
 
 
 def resume(record: Record, *, at_s: float, who: str, why: str) -> Record:
     """Clear the latch."""
     if record.latch is None:
         return record
-    return replace(record, latch=None).noted(at_s, who, "resume", why, _ROLLED_BACK, _standing(record, GLOBAL))
+    return replace(record, latch=None).noted(at_s, who, "resume", why, ROLLED_BACK, _standing(record, GLOBAL))
 
 
 def lock_out(record: Record, *, at_s: float, why: str) -> Record:
     """The state was lost: nobody can say what it was, so nothing goes to domain until somebody resumes."""
     if record.latch is not None:
         return record
-    return replace(record, latch=Latch(at_s, STORE, why)).noted(at_s, STORE, "state lost", why, "unknown", _ROLLED_BACK)
+    return replace(record, latch=Latch(at_s, STORE, why)).noted(at_s, STORE, "state lost", why, "unknown", ROLLED_BACK)
 
 
 def with_plan(record: Record, plan: Mapping[str, Any], *, at_s: float, who: str, what: str, why: str, after: str) -> Record:

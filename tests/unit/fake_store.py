@@ -33,7 +33,7 @@ class Shelf:
 
 
 class FakeStore:
-    """One splitter's way to the shelf. `before_save` is called once, in the middle of a save."""
+    """One splitter's way to the shelf; `away`: it has none. `before_save` is called once, in the middle of a save."""
 
     def __init__(self, shelf: Shelf | None = None, *, is_shared: bool = False) -> None:
         self.shelf = shelf or Shelf()
@@ -41,19 +41,20 @@ class FakeStore:
         self.where = "fake:state"
         self.before_save: Callable[[], None] | None = None
         self.saves = 0
+        self.away = False
         self.closed = False
         self._heard = asyncio.Event()
         self.shelf.listeners.append(self._heard)
 
     async def load(self) -> Stored | None:
-        await self._wait()
+        await self._reach()
         if self.shelf.cannot_read:
             raise StoreError(self.shelf.cannot_read)
         return self._found()
 
     async def save(self, record: Record, instead_of: Stored | None) -> Stored:
         self.saves += 1
-        await self._wait()
+        await self._reach()
         if self.shelf.cannot_save or self.shelf.cannot_read:
             raise StoreError(self.shelf.cannot_save or self.shelf.cannot_read)
         if self.before_save is not None:
@@ -71,12 +72,15 @@ class FakeStore:
         self._heard.clear()
 
     async def hold_lease(self) -> bool:
+        await self._reach()
         return True
 
     async def close(self) -> None:
         self.closed = True
 
-    async def _wait(self) -> None:
+    async def _reach(self) -> None:
+        if self.away:
+            raise StoreError("fake:state is unreachable")
         if self.shelf.hold is not None:
             await self.shelf.hold.wait()
 

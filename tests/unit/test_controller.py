@@ -295,6 +295,19 @@ async def test_a_rollback_before_the_store_could_be_read_stays() -> None:
         assert (shelf.record.latch.who, shelf.record.overrides[GLOBAL].percent) == ("bob", 50)
 
 
+async def test_a_rollback_that_could_not_be_saved_does_not_survive_a_restart() -> None:
+    """Said in docs/state.md: nothing knows of it any more."""
+    shelf = Shelf()
+    async with running(FakeStore(shelf)) as one:
+        shelf.cannot_read = "Connection refused"
+        await one.controller.roll_back("bob", "errors")
+    async with running(FakeStore(shelf)) as again:
+        assert again.percent == 0, "while nobody can know"
+        shelf.cannot_read = ""
+        shelf.tell()
+        await until(lambda: again.percent == 10)
+
+
 async def test_a_lost_state_is_legacy_only_until_somebody_resumes() -> None:
     shelf = Shelf()
     shelf.text = b"\0" * 100
@@ -387,6 +400,7 @@ async def test_an_edit_waits_for_the_store_where_it_changes_the_state_only() -> 
         assert "an edit of the configuration is not wholly in force" in one.problems
         await one.controller.adopt(read("rollout: {use_domain_service: false}"))
         assert one.percent == 0, "the main switch is no override's business"
+        assert one.controller.rollbacks == {"config": 1}
         await one.controller.adopt(read(CONFIG.replace("percent: 10", "percent: 20")))
         one.shelf.cannot_save = ""
         one.shelf.tell()
@@ -447,16 +461,14 @@ async def test_who_loses_a_race_tries_again_on_what_won() -> None:
 
 async def test_a_rollback_out_of_sight_wins_over_what_others_did_meanwhile() -> None:
     async with two() as (a, b):
-        a.store.shelf = Shelf()  # the network is in two: a can't reach the store
-        a.shelf = a.store.shelf
-        a.shelf.cannot_read = "unreachable"
+        a.store.away = True  # the network is in two
         outcome = await a.controller.roll_back("alice", "errors")
         assert (a.percent, outcome.saved) == (0, False)
         await b.controller.set_percent(60, None, "bob", "")
         await b.controller.set_percent(70, None, "bob", "")
         assert b.percent == 70
-        a.store.shelf = a.shelf = b.shelf
-        b.shelf.listeners[0].set()
+        a.store.away = False
+        a.shelf.tell()
         await until(lambda: b.percent == 0)
         await until(lambda: a.controller.record == b.controller.record)
         assert a.controller.record.overrides[GLOBAL].percent == 70
@@ -472,6 +484,25 @@ async def test_a_store_that_forgot_everything_gets_it_back() -> None:
         a.shelf.tell()
         await until(lambda: a.shelf.record == before)
         assert (a.percent, b.percent) == (0, 0)
+
+
+async def test_a_store_that_comes_back_with_an_old_copy_gets_the_newer_one() -> None:
+    async with two() as (a, b):
+        old = a.shelf.text
+        await a.controller.set_percent(40, None, "alice", "")
+        await b.controller.roll_back("bob", "errors")
+        await until(lambda: a.controller.record == b.controller.record)
+        a.shelf.text = old
+        a.shelf.tell()
+        await until(lambda: a.shelf.record == b.controller.record)
+        assert (a.percent, b.percent) == (0, 0)
+
+
+async def test_who_advances_the_plan() -> None:
+    async with running() as one:
+        assert await one.controller.leads()
+        one.store.away = True
+        assert not await one.controller.leads()
 
 
 async def test_a_newcomer_does_not_believe_an_empty_shared_store_at_once() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from splitter.config import Config, TcpAddress, parse
-from splitter.control.controller import table_of
+from splitter.control.table import table_of
 from splitter.snapshot import Death, Snapshot, WorkerState
 from splitter.stats import Stats
 from splitter.supervision import crew as crew_module

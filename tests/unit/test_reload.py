@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from splitter.config import Config, load, parse
 from splitter.control.controller import Controller
 from splitter.control.reload import Reloader, RenewalError, needs_renewal, needs_restart
 from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo
+from splitter.tasks import Tasks
+from tests.unit.fake_store import FakeStore
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,9 @@ class Rig:
         self.file = folder / "splitter.yaml"
         self.file.write_text("{}")
         self.plane = FakePlane()
-        self.controller = Controller(load(self.file, {}), self.plane)
+        self.errors: list[BaseException] = []
+        self.tasks = Tasks(lambda _name, error: self.errors.append(error))
+        self.controller = Controller(load(self.file, {}), self.plane, FakeStore(), self.tasks)
         self.renewed: list[Config] = []
         self.refusal = ""
         self.wanted = asyncio.Event()
@@ -83,10 +88,15 @@ class Rig:
 
 
 @pytest.fixture
-async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     for name in ("ROLLOUT_PERCENT", "SPLITTER_LISTEN", "SPLITTER_WORKERS", "SPLITTER_ADMIN_LISTEN"):
         monkeypatch.delenv(name, raising=False)
-    return Rig(tmp_path)
+    made = Rig(tmp_path)
+    await made.controller.start()
+    made.plane.published.clear()
+    yield made
+    await made.tasks.close()
+    assert not made.errors
 
 
 async def test_workers_are_renewed_before_the_change_is_in_force(rig: Rig) -> None:
