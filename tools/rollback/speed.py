@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 
 from splitter.cli.client import RefusedError, UnreachableError
 from tools.rollback.load import LoadError
@@ -26,7 +25,6 @@ from tools.rollback.ways import WAYS, Way
 GOAL_MS: Final = 20.0
 """p99 of the API's answer with two workers under load."""
 
-WIDTH: Final = 110
 _CONFIG: Final = """\
 listen: {workers: 2}
 access_log: {sample: 0}
@@ -39,7 +37,6 @@ rollout:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    console.width = max(console.width, WIDTH)
     ways = [way for way in WAYS if not options.ways or way.name.lower() in options.ways]
     try:
         with tempfile.TemporaryDirectory(prefix="rollback-") as name:
@@ -49,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 1
-    console.print(_table(all_series))
+    for row in _rows(all_series):
+        console.print(row)
     complaints = [complaint for series in all_series for complaint in _complaints(series, options.goal)]
     for complaint in complaints:
         console.print(f"NOT KEPT: {complaint}", style="red")
@@ -92,22 +90,23 @@ def _run(folder: Path, ways: Sequence[Way], options: argparse.Namespace, console
     return found
 
 
-def _table(all_series: Sequence[Series]) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("way", "answer (ms)", "last at domain (ms)", "late", "failed", "port closed (ms)"):
-        table.add_column(heading, justify="left" if heading == "way" else "right", no_wrap=True)
-    table.add_row("", "p50 / p99 / max", "p50 / p99 / max", "", "", "max")
+def _rows(all_series: Sequence[Series]) -> list[str]:
+    """A line for each way, in columns that fit their widest cell."""
+    rows = [("way", "answer (ms)", "last at domain (ms)", "late", "failed", "port closed (ms)")]
+    rows += [("", "p50 / p99 / max", "p50 / p99 / max", "", "", "max")]
     for series in all_series:
-        closed_ms = max(throw.closed_ms for throw in series.throws)
-        table.add_row(
-            series.way.name,
-            _three([throw.answer_ms for throw in series.throws]),
-            _three([throw.last_ms for throw in series.throws]),
-            str(series.late),
-            "" if series.way.restarts else f"{series.met.failures} of {series.met.requests:,}",
-            f"{closed_ms:.0f}",
+        rows.append(
+            (
+                series.way.name,
+                _three([throw.answer_ms for throw in series.throws]),
+                _three([throw.last_ms for throw in series.throws]),
+                str(series.late),
+                "" if series.way.restarts else f"{series.met.failures} of {series.met.requests:,}",
+                f"{max(throw.closed_ms for throw in series.throws):.0f}",
+            )
         )
-    return table
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join([f"{row[0]:<{widths[0]}}", *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 def _three(values: Sequence[float]) -> str:

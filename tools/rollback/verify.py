@@ -22,6 +22,8 @@ from rich.markup import escape
 
 from splitter.cli.client import RefusedError, UnreachableError
 from splitter.cli.target import DEFAULT_FILE
+from splitter.config import load as load_config
+from splitter.errors import ConfigError
 from tools.rollback.load import Load, LoadError, load
 from tools.rollback.measure import settle, throw
 from tools.rollback.rig import Rig, RigError, rig, says_off
@@ -56,10 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source = options.config or _configuration()
     console.print(f"a private copy with {source or 'no configuration file'}, 50 % on domain, {RATE} requests/s", style="dim")
     try:
+        load_config(source, os.environ)  # as it is: the copy is given a percent of its own
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
             folder = Path(name)
             with rig(folder, source, {"ROLLOUT_PERCENT": "50"}) as copy:
                 _rehearse(copy, folder, report)
+    except ConfigError as error:
+        report.check("the configuration can be used", holds=False, otherwise=str(error))
     except (RigError, LoadError, UnreachableError, RefusedError) as error:
         report.check("the rehearsal comes to its end", holds=False, otherwise=str(error))
     except KeyboardInterrupt:
