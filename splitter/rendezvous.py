@@ -13,6 +13,7 @@ older version can be met and sent home.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
@@ -27,6 +28,7 @@ VERSION: Final = 1
 """Of what supervisor and workers say to each other."""
 _CREDENTIALS: Final = struct.Struct("3i")
 _INTRODUCTION_BYTES: Final = 4096
+_AGAIN_S: Final = 1.0
 _MOST_SOCKETS: Final = 253
 """SCM_MAX_FD of Linux."""
 
@@ -45,17 +47,15 @@ def _peer(sock: socket.socket) -> tuple[int, int]:
 
 def knock(name: str, introduction: dict[str, Any], sockets: Sequence[socket.socket]) -> socket.socket | None:
     """Hand these sockets to the supervisor at the place; the connection to it, or None when nobody is there."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(0)
-    try:
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):  # nobody there, or too many at the door
+        sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock.settimeout(0)
         sock.connect(name)
         if _peer(sock)[1] == os.geteuid():
             words = encode({"type": "orphan", "version": VERSION, **introduction})
             socket.send_fds(sock, [words], [other.fileno() for other in sockets[:_MOST_SOCKETS]])
+            stack.pop_all()
             return sock
-    except OSError:
-        pass  # nobody there, or too many at the door: the next time
-    sock.close()
     return None
 
 
@@ -92,10 +92,16 @@ class Rendezvous:
         self._sock.listen(64)
         self._at_the_door: set[socket.socket] = set()
         self._loop = asyncio.get_running_loop()
+        self._again: asyncio.TimerHandle | None = None
+        self._open()
+
+    def _open(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._on_knock)
 
     def close(self) -> None:
         """Leave the place to the next."""
+        if self._again is not None:
+            self._again.cancel()
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         for sock in self._at_the_door:
@@ -105,7 +111,9 @@ class Rendezvous:
     def _on_knock(self) -> None:
         try:
             sock, _ = self._sock.accept()
-        except OSError:
+        except OSError:  # no descriptor is left: looking again at once would only keep this process busy
+            self._loop.remove_reader(self._sock.fileno())
+            self._again = self._loop.call_later(_AGAIN_S, self._open)
             return
         if _peer(sock)[1] != os.geteuid():
             sock.close()

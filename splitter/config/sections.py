@@ -114,7 +114,10 @@ class Listen(Listener):
 
     workers: Annotated[int | Literal["auto"], Workers()] = Field(
         default="auto",
-        description="Processes that carry traffic; `auto`: one per core, 0: all in one process, for debugging.",
+        description=(
+            "Processes that carry traffic; `auto`: one per core, or as many as a container's CPU quota pays for; "
+            "0: all in one process, for debugging."
+        ),
     )
     tls: Annotated[None, NoTls()] = Field(default=None, description="Not built yet: only `null`.")
     trusted_proxies: Annotated[tuple[IpNetwork, ...], Listing(Network(), example='["10.0.0.0/8"]')] = Field(

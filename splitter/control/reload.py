@@ -103,12 +103,18 @@ class Reloader:
             return
         target = Path.cwd() / self._path  # not resolved: a symlink's target may change, its folder stays
         seen: tuple[int, ...] | None = None
+        emptied = False
         # Editors and config maps replace the file: its folder is what stays. Whatever happens there, and each second even
         # where nothing tells of changes (network file systems), it is the file that is looked at.
         async for _ in awatch(
             target.parent, recursive=False, step=50, debounce=200, rust_timeout=_LOOK_EVERY_MS, yield_on_timeout=True
         ):
             now = _signature(target)
+            # A file is often emptied and then written; in between it would mean every default. So look once more.
+            if now[1:2] == (0,) and now != seen and not emptied:
+                emptied = True
+                continue
+            emptied = False
             # The first time: it may have been saved between being read and being watched.
             changed = now != seen if seen is not None else _text(target) != self._controller.config.given.text
             seen = now

@@ -180,7 +180,7 @@ class Supervisor:
         try:
             async with _pages(state, internal_socket, config.admin.address):
                 self._tasks.start(self._roll_back_on_signal(controller), "SIGUSR1")
-                self._tasks.start(self._reloader(state, crew).run(), "configuration")
+                reloading = self._tasks.start(self._reloader(state, crew).run(), "configuration")
                 await controller.start()
                 await state.prober.run(self._tasks)
                 await self._unless_stopped(crew.start(config))
@@ -189,6 +189,7 @@ class Supervisor:
                     self._log.info("serving", listen=str(address), admin=str(config.admin.address), version=__version__)
                     settle()
                 await stop.wait()
+                reloading.cancel()  # what it has begun ends with the rest
                 state.life = Life.DRAINING
                 timeout_s = controller.config.limits.drain_timeout_s
                 self._log.info("draining", timeout_s=timeout_s)

@@ -18,6 +18,9 @@ from tests.process.running import ROOT, wait_until
 from tools.children import end_group, start
 from tools.ports import free_port
 
+QUIET = "access_log: {sample: 0}\n"
+HALF = QUIET + "rollout: {percent: 50}\n"
+
 
 class _Connection(asyncio.Protocol):
     def __init__(self, name: bytes, record: list[float]) -> None:
@@ -63,6 +66,10 @@ class Recording:
         return [float(line) for line in self._file.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
+Recorders = tuple[Recording, Recording]
+"""Legacy and domain."""
+
+
 @contextlib.contextmanager
 def recording(folder: Path, name: str) -> Iterator[Recording]:
     port, file = free_port(), folder / f"{name}.arrivals"
@@ -74,6 +81,15 @@ def recording(folder: Path, name: str) -> Iterator[Recording]:
     finally:
         end_group(process.pid)
         process.wait()
+
+
+def urls(recorders: Recorders) -> dict[str, str]:
+    """The environment of a splitter with two workers in front of these."""
+    return {
+        "LEGACY_URL": f"http://127.0.0.1:{recorders[0].port}",
+        "DOMAIN_URL": f"http://127.0.0.1:{recorders[1].port}",
+        "SPLITTER_WORKERS": "2",
+    }
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Invariant: whatever happens in the test, every process started here is gone afte
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -96,6 +97,26 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def until(check: Callable[[], bool | list[Any]], timeout_s: float = 15) -> None:
+    """Wait without keeping the load from running."""
+    async with asyncio.timeout(timeout_s):
+        while not await asyncio.to_thread(check):
+            await asyncio.sleep(0.02)
+
+
+def replaced(running: Splitter, gone: set[int], count: int = 2) -> bool:
+    """Whether there are so many workers, and none of those."""
+    return len(running.workers) == count and not running.workers & gone
+
+
+def same_place(running: Splitter) -> dict[str, str]:
+    """The environment of one that is to take its ports."""
+    return {
+        "SPLITTER_LISTEN": f"127.0.0.1:{running.port}",
+        "SPLITTER_ADMIN_LISTEN": f"127.0.0.1:{running.admin_port}",
+    }
 
 
 @contextlib.contextmanager

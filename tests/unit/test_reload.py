@@ -131,9 +131,16 @@ async def test_a_file_saved_before_it_was_watched_is_noticed(rig: Rig) -> None:
         while not rig.plane.published:
             await asyncio.sleep(0.02)
     assert rig.plane.published[-1].table.default.threshold == 4000
+    rig.file.write_text("")
+    await asyncio.sleep(0.3)  # long enough for a look at it
+    assert rig.plane.published[-1].table.default.threshold == 4000, "somebody is about to write it"
     rig.file.write_text("rollout: {percent: 50}")
     async with asyncio.timeout(5):
         while rig.plane.published[-1].table.default.threshold != 5000:
+            await asyncio.sleep(0.02)
+    rig.file.write_text("")
+    async with asyncio.timeout(5):
+        while rig.plane.published[-1].table.default.threshold != 1000:
             await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
