@@ -314,6 +314,15 @@ class Crew:
         await self._end([worker for worker in workers if not worker.ended.is_set()])
         return all(worker.complete for worker in workers if worker.configured)
 
+    def leave(self) -> bool:
+        """Let the workers go on alone, until another supervisor takes them over. False when they can't: they are none."""
+        if not all(isinstance(worker, ProcessWorker) and worker.configured for worker in self._living):
+            return False
+        self._stopping = True
+        for worker in self._living:
+            worker.release()
+        return True
+
     async def abandon(self) -> None:
         """End what was started here, and leave orphans as they were found: this supervisor will not serve."""
         self._stopping = True

@@ -3,8 +3,8 @@
 Owns: composing the planes, the signals, the order of starting and stopping.
 Must not know: what any part does inside.
 Invariants: the public port opens last, when everything that answers on it is there; SIGTERM and SIGINT let every request
-under way end; what was started is stopped, whatever happened in between, but for one case: when this process breaks down
-while it serves, the workers go on without it.
+under way end; what was started is stopped, whatever happened in between, but for two cases: when this process breaks down
+while it serves, and when SIGUSR2 says so, the workers go on without it, for the next supervisor to take over.
 """
 
 from __future__ import annotations
@@ -97,11 +97,16 @@ async def _pages(state: State, internal_socket: str, admin: Address) -> AsyncIte
 
 
 class _Signals:
-    """What came, also before anybody could act on it. SIGUSR1 rolls back, SIGHUP reloads, the others stop."""
+    """What came, also before anybody could act on it. SIGUSR1 rolls back, SIGHUP reloads, the others end this process.
+
+    `leaves`: SIGUSR2 came, so the workers are to go on without it.
+    """
 
     def __init__(self) -> None:
         self.stop, self.reload, self.roll_back = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.leaves = False
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR2, self._leave)
         for number, event in (
             (signal.SIGTERM, self.stop),
             (signal.SIGINT, self.stop),
@@ -109,6 +114,10 @@ class _Signals:
             (signal.SIGUSR1, self.roll_back),
         ):
             loop.add_signal_handler(number, event.set)
+
+    def _leave(self) -> None:
+        self.leaves = True
+        self.stop.set()
 
 
 class Supervisor:
@@ -190,6 +199,9 @@ class Supervisor:
                     settle()
                 await stop.wait()
                 reloading.cancel()  # what it has begun ends with the rest
+                if self._signals.leaves and state.life is Life.SERVING and crew.leave():
+                    self._log.info("left", what="the workers go on until another supervisor takes them over")
+                    return 0
                 state.life = Life.DRAINING
                 timeout_s = controller.config.limits.drain_timeout_s
                 self._log.info("draining", timeout_s=timeout_s)

@@ -18,7 +18,7 @@ def test_nothing_arrives_at_domain_after_an_answer_and_nothing_fails(capsys: pyt
     output = capsys.readouterr().out
     assert status == 0, output
     rows = [re.split(r"\s{2,}", line) for line in output.splitlines() if re.match(r"[A-Za-z0-9]+ {2,}\d", line)]
-    assert [row[0] for row in rows] == ["API", "CLI", "SIGUSR1", "config", "restart"], output
+    assert [row[0] for row in rows] == ["API", "CLI", "SIGUSR1", "config", "handover", "restart"], output
     for name, answers, lasts, late, *failed in rows:
         assert late == "0", output
         assert all(float(ms) > 0 for ms in answers.split(" / ")), output
@@ -39,7 +39,7 @@ def test_the_rehearsal(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert "FAILED" not in output
     assert output.count("ok      ") >= 30
-    for way in ("API", "CLI", "SIGUSR1", "config", "restart"):
+    for way in ("API", "CLI", "SIGUSR1", "config", "handover", "restart"):
         assert re.search(rf"ok      {way}: answered after [0-9.]+ ms, nothing reached domain later", output), output
 
 

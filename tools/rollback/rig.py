@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,7 @@ class Rig:
     ports: Mapping[str, int]
     switches: dict[str, str] = field(default_factory=dict)
     splitter: subprocess.Popen[bytes] | None = None
+    _leaders: list[int] = field(default_factory=list)
 
     @property
     def target(self) -> Target:
@@ -72,27 +74,31 @@ class Rig:
         environment = {**self.environment, **self.switches}
         command = [sys.executable, "-m", "splitter", "run", "--config", str(self.config)]
         self.splitter = children.start(command, self.log, environment)
+        self._leaders.append(self.splitter.pid)
         self.wait(self.is_ready, "the splitter to be ready")
 
-    def stop(self) -> None:
-        """SIGTERM, and wait for its end. Raises RigError for one that does not end well."""
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """SIGTERM, or another signal, and wait for its end. Raises RigError for one that does not end well."""
         if self.splitter is None:
             return
-        self.splitter.terminate()
+        self.splitter.send_signal(number)
         try:
             status = self.splitter.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            raise RigError(f"the splitter did not end within {STOP_S:g} s of SIGTERM") from None
+            raise RigError(f"the splitter did not end within {STOP_S:g} s of {number.name}") from None
         if status != 0:
             raise RigError(f"the splitter ended with status {status}: {self.log.read_text()[-500:]}")
         self.splitter = None
 
     def kill(self) -> None:
+        """Whatever is left of it: workers may have been left behind by one that has ended."""
         if self.splitter is not None:
             self.splitter.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.splitter.wait(STOP_S)
-            children.end_group(self.splitter.pid)
+        for pid in self._leaders:
+            children.end_group(pid)
+        if self.splitter is not None:
             self.splitter.wait()
 
     def is_ready(self) -> bool:

@@ -82,7 +82,7 @@ def _run(folder: Path, ways: Sequence[Way], options: argparse.Namespace, console
         cores = len(os.sched_getaffinity(0))
         console.print(f"{options.workers} workers, {cores} cores for everything: splitter, load, backends, this program")
         for way in ways:
-            times = options.restarts if way.restarts else options.times
+            times = options.restarts if way.name in ("handover", "restart") else options.times
             found.append(measure(copy, way, times, options.rate, folder))
             series = found[-1]
             rate = series.met.requests / series.met.duration_s
@@ -101,7 +101,7 @@ def _rows(all_series: Sequence[Series]) -> list[str]:
                 _three([throw.answer_ms for throw in series.throws]),
                 _three([throw.last_ms for throw in series.throws]),
                 str(series.late),
-                "" if series.way.restarts else f"{series.met.failures} of {series.met.requests:,}",
+                "" if series.way.closes else f"{series.met.failures} of {series.met.requests:,}",
                 f"{max(throw.closed_ms for throw in series.throws):.0f}",
             )
         )
@@ -118,7 +118,7 @@ def _complaints(series: Series, goal_ms: float) -> list[str]:
     found = []
     if series.late:
         found.append(f"{series.way.name}: {series.late} requests arrived at domain after the answer")
-    if series.met.failures and not series.way.restarts:
+    if series.met.failures and not series.way.closes:
         kinds = ", ".join(f"{kind} {number}" for kind, number in series.met.failed.items())
         found.append(f"{series.way.name}: {series.met.failures} requests failed ({kinds})")
     answer_ms = percentile([throw.answer_ms for throw in series.throws], 0.99)

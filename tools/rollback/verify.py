@@ -85,7 +85,7 @@ def _configuration() -> Path | None:
 
 def _rehearse(copy: Rig, folder: Path, report: Report) -> None:
     for way in WAYS:
-        if not way.restarts:
+        if not way.closes:
             with load(copy.port, RATE, folder) as running:
                 _throw_and_look(copy, way, report)
                 _check_clients(running, way.name, report)
@@ -95,7 +95,7 @@ def _rehearse(copy: Rig, folder: Path, report: Report) -> None:
     with load(copy.port, RATE, folder):  # while it restarts nobody listens: what is refused then is no finding
         _restart(copy, report)
         for way in WAYS:
-            if way.restarts:
+            if way.closes:
                 _throw_and_look(copy, way, report)
 
 

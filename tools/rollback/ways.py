@@ -29,13 +29,13 @@ REASON: Final = "rehearsal"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way. `restarts`: for a moment nobody listens at the port, and what comes then is refused."""
+    """One way. `closes`: for a moment nobody listens at the port, and what comes then is refused."""
 
     name: str
     typed: str
     throw: Callable[[Rig], int]
-    undo: Callable[[Rig], None]
-    restarts: bool = False
+    undo: Callable[[Rig], object]
+    closes: bool = False
 
 
 class _Seen:
@@ -94,21 +94,15 @@ def _by_signal(rig: Rig) -> int:
     return seen.wait()
 
 
-def _by_restart(rig: Rig) -> int:
-    rig.switches["USE_DOMAIN_SERVICE"] = "false"
-    rig.stop()
+def _restart(rig: Rig, number: signal.Signals, switches: dict[str, str]) -> int:
+    rig.switches = switches
+    rig.stop(number)
     rig.start()
     return time.time_ns()
 
 
 def _resume(rig: Rig) -> None:
     rig.api("POST", "/resume", {"reason": REASON})
-
-
-def _restart_on(rig: Rig) -> None:
-    del rig.switches["USE_DOMAIN_SERVICE"]
-    rig.stop()
-    rig.start()
 
 
 def save_switch(rig: Rig, *, on: bool) -> None:
@@ -120,10 +114,24 @@ def save_switch(rig: Rig, *, on: bool) -> None:
     new.replace(rig.config)
 
 
+_OFF: Final = {"USE_DOMAIN_SERVICE": "false"}
+
 WAYS: Final = (
     Way("API", "POST /api/v1/rollout/rollback", _by_api, _resume),
     Way("CLI", "splitter rollback", _by_cli, _resume),
     Way("SIGUSR1", "kill -USR1 PID", _by_signal, _resume),
     Way("config", "use_domain_service: false, saved", _by_config, lambda rig: save_switch(rig, on=True)),
-    Way("restart", "restarted with USE_DOMAIN_SERVICE=false", _by_restart, _restart_on, restarts=True),
+    Way(
+        "handover",
+        "kill -USR2 PID, started with USE_DOMAIN_SERVICE=false",
+        lambda rig: _restart(rig, signal.SIGUSR2, dict(_OFF)),
+        lambda rig: _restart(rig, signal.SIGUSR2, {}),
+    ),
+    Way(
+        "restart",
+        "stopped, started with USE_DOMAIN_SERVICE=false",
+        lambda rig: _restart(rig, signal.SIGTERM, dict(_OFF)),
+        lambda rig: _restart(rig, signal.SIGTERM, {}),
+        closes=True,
+    ),
 )
