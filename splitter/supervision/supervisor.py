@@ -132,6 +132,7 @@ class Supervisor:
         self._store = _store(config)
         self._knocking: asyncio.Queue[Orphan] = asyncio.Queue()
         self._controller: Controller | None = None
+        self._rolling_back = asyncio.Lock()
 
     async def run(self) -> int:
         """Until a signal; 0 when every request was allowed to end. Raises CannotStartError."""
@@ -199,18 +200,24 @@ class Supervisor:
                     settle()
                 await stop.wait()
                 reloading.cancel()  # what it has begun ends with the rest
-                if self._signals.leaves and state.life is Life.SERVING and crew.leave():
-                    self._log.info("left", what="the workers go on until another supervisor takes them over")
-                    return 0
-                state.life = Life.DRAINING
-                timeout_s = controller.config.limits.drain_timeout_s
-                self._log.info("draining", timeout_s=timeout_s)
-                complete = await crew.drain(timeout_s)
+                await self._roll_back_if_wanted(controller)
+                leaves = self._signals.leaves and state.life is Life.SERVING and crew.can_go_on_alone
+                if not leaves:
+                    await self._drain(state, crew)
         except CannotStartError:
             await crew.abandon()
             raise
-        self._log.info("stopped", complete=complete)
+        if leaves:  # nobody can ask for a change any more: it would wait for workers that can't hear it
+            await self._tasks.close()
+            crew.leave()
+            self._log.info("left", what="the workers go on until another supervisor takes them over")
         return 0
+
+    async def _drain(self, state: State, crew: Crew) -> None:
+        state.life = Life.DRAINING
+        timeout_s = state.controller.config.limits.drain_timeout_s
+        self._log.info("draining", timeout_s=timeout_s)
+        self._log.info("stopped", complete=await crew.drain(timeout_s))
 
     async def _unless_stopped(self, starting: Coroutine[None, None, None]) -> None:
         """Do it, or give it up when the signal to stop comes first."""
@@ -224,11 +231,16 @@ class Supervisor:
             await start
 
     async def _roll_back_on_signal(self, controller: Controller) -> None:
-        wanted = self._signals.roll_back
         while True:
-            await wanted.wait()
-            wanted.clear()
-            await controller.roll_back("signal", "SIGUSR1")
+            await self._signals.roll_back.wait()
+            await self._roll_back_if_wanted(controller)
+
+    async def _roll_back_if_wanted(self, controller: Controller) -> None:
+        """Also just before the end: what was wanted by then is saved, and in force with workers that go on."""
+        async with self._rolling_back:
+            if self._signals.roll_back.is_set():
+                self._signals.roll_back.clear()
+                await controller.roll_back("signal", "SIGUSR1")
 
     def _reloader(self, state: State, crew: Crew) -> Reloader:
         controller = state.controller
