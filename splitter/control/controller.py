@@ -339,6 +339,7 @@ class Controller:
             snapshot=self.snapshot(),
             backend_up=self.backend_up,
             published=self._published,
+            workers=self._plane.workers(),
             store=keeper.store.where,
             store_fault=keeper.fault,
             saved=keeper.is_saved,

@@ -69,7 +69,7 @@ class BackendState(Shape):
 
 
 class Workers(Shape):
-    """What the last publication met."""
+    """How many workers decide by this, and what the last publication met."""
 
     in_force_on: int
     replaced: int = Field(description="Workers that did not acknowledge in time, and were replaced.")

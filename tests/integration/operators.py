@@ -22,7 +22,7 @@ from splitter.control.app import Audience, Life, State, make_app
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
 from splitter.control.store import Store, open_store
-from splitter.snapshot import Gauges, Published, Snapshot, Totals, WorkerInfo
+from splitter.snapshot import Gauges, Published, Snapshot, Totals, WorkerInfo, WorkerState
 from splitter.stats import Stats
 from splitter.tasks import Tasks
 
@@ -56,7 +56,7 @@ class NotedPlane:
         return Totals(self.stats, Gauges())
 
     def workers(self) -> Sequence[WorkerInfo]:
-        return ()
+        return [WorkerInfo(slot, 0, 1, WorkerState.READY, 1.0) for slot in range(2)]
 
 
 @dataclass

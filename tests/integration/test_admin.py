@@ -38,6 +38,7 @@ async def test_a_rollback_is_answered_when_it_is_in_force(ops: Operators) -> Non
     latch = body["status"]["rolled_back"]
     assert (latch["value"], latch["who"], latch["why"], latch["from"]) == (True, "api:127.0.0.1", "too slow", "operator")
     assert body["version"] == body["status"]["version"]
+    assert body["status"]["workers"]["in_force_on"] == 2
 
 
 async def test_twice_and_without_a_body(ops: Operators) -> None:
