@@ -16,6 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from splitter import __version__
+from splitter.config import Admin
 from splitter.control.admin import BODY_BYTES, AdminApi, explain_refusals
 from splitter.control.auth import Gate
 from splitter.control.controller import Controller
@@ -50,6 +51,7 @@ class State:
     plane: Plane
     controller: Controller
     prober: Prober
+    gate: Gate
     tasks: Tasks
     clock: Callable[[], float]
     started_s: float
@@ -83,17 +85,19 @@ def make_app(state: State, audience: Audience) -> web.Application:
     return app
 
 
-def _admin_api(state: State) -> AdminApi:
-    config = state.controller.config
-    token = config.admin.token.get_secret_value() if config.admin.token is not None else None
-    gate = Gate(token, config.admin.address, {*config.admin.hosts, socket.gethostname()}, state.clock)
+def make_gate(admin: Admin, clock: Callable[[], float]) -> Gate:
+    """The gate of an admin side that is configured so."""
+    token = admin.token.get_secret_value() if admin.token is not None else None
+    return Gate(token, admin.address, {*admin.hosts, socket.gethostname()}, clock)
 
+
+def _admin_api(state: State) -> AdminApi:
     async def totals() -> Stats:
         copied = Stats()  # a plane in this process gives the very numbers it goes on counting with
         copied.merge((await state.plane.collect()).stats)
         return copied
 
-    return AdminApi(state.controller, gate, Hub(state.controller, totals, state.tasks), OPEN_PATHS)
+    return AdminApi(state.controller, state.gate, Hub(state.controller, totals, state.tasks), OPEN_PATHS)
 
 
 def _problems(state: State, audience: Audience) -> list[str]:

@@ -24,7 +24,7 @@ from aiohttp import web
 from splitter import __version__
 from splitter.carrier import settle
 from splitter.config import Config, TcpAddress, UnixAddress
-from splitter.control.app import Audience, Life, State, make_app
+from splitter.control.app import Audience, Life, State, make_app, make_gate
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import Reloader, RenewalError
@@ -186,7 +186,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         controller = self._controller = Controller(config, crew, self._store, self._tasks)
         prober = Prober(_probes(config), controller.on_backend)
-        state = State(crew, controller, prober, self._tasks, loop.time, loop.time())
+        gate = make_gate(config.admin, loop.time)
+        state = State(crew, controller, prober, gate, self._tasks, loop.time, loop.time())
         try:
             async with _pages(state, internal_socket, config.admin.address):
                 self._tasks.start(self._roll_back_on_signal(controller), "SIGUSR1")

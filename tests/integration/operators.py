@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from splitter.config import parse
-from splitter.control.app import Audience, Life, State, make_app
+from splitter.control.app import Audience, Life, State, make_app, make_gate
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
 from splitter.control.store import Store, open_store
@@ -94,7 +94,9 @@ async def operators(
     plane, loop = NotedPlane(), asyncio.get_running_loop()
     store = store or open_store(f"file:{folder / 'state.json'}")
     controller = Controller(parse(config, "splitter.yaml", environ), plane, store, tasks)
-    state = State(plane, controller, Prober((), controller.on_backend), tasks, loop.time, loop.time(), Life.SERVING)
+    gate = make_gate(controller.config.admin, loop.time)
+    prober = Prober((), controller.on_backend)
+    state = State(plane, controller, prober, gate, tasks, loop.time, loop.time(), Life.SERVING)
     await controller.start()
     async with TestServer(make_app(state, Audience.OPERATORS)) as server, aiohttp.ClientSession() as client:
         yield Operators(plane, controller, server, client)
