@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from splitter.config.kinds import did_you_mean, shown
 from splitter.control import bodies
@@ -86,7 +87,9 @@ class AdminApi:
         ):
             for spelled in (path, f"{path}/"):
                 if method == "GET":
-                    app.router.add_get(spelled, handler)
+                    app.router.add_get(
+                        spelled, handler, allow_head=handler != self._stream
+                    )  # a stream has no end to wait for
                 else:
                     app.router.add_route(method, spelled, handler)
 
@@ -94,7 +97,7 @@ class AdminApi:
         """For `on_shutdown`: streams would go on for ever."""
         self._hub.close()
 
-    def middleware(self) -> Any:
+    def middleware(self) -> Middleware:
         """Lets in who may come in; a refusal for a wrong token waits before it is told."""
 
         @web.middleware

@@ -135,6 +135,12 @@ async def test_who_reads_too_slowly_is_let_go_and_nobody_waits_for_it(ops: Opera
     quick.close()
 
 
+async def test_only_get(ops: Operators) -> None:
+    async with asyncio.timeout(2):
+        assert (await ops.client.head(ops.server.make_url(STREAM))).status == 405
+        assert (await ops.ask("POST", "/stream"))[0] == 405
+
+
 async def test_there_is_room_for_so_many(ops: Operators, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "LISTENERS", 2)
     listeners = [await listen(ops) for _ in range(2)]
