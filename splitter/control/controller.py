@@ -42,8 +42,8 @@ from splitter.state import (
 from splitter.stats import Histogram
 from splitter.tasks import Tasks
 
-SAVE_S: Final = 0.1
-"""How long the answer to a rollback, which is in force by then, waits for its being saved."""
+SAVE_S: Final = 0.01
+"""How long the answer to a rollback, which is in force by then, waits for its being saved: a good disk takes 1 ms."""
 
 PEER: Final = "peer"
 """Who rolled back, in the metrics, when it was done on another splitter."""
@@ -354,6 +354,7 @@ class Controller:
             snapshot=self.snapshot(),
             backend_up=self.backend_up,
             published=self._published,
+            workers=self._plane.workers(),
             store=keeper.store.where,
             store_fault=keeper.fault,
             saved=keeper.is_saved,
