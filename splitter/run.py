@@ -27,8 +27,8 @@ import uvloop
 from aiohttp import web
 
 from splitter import __version__
-from splitter.certificates import CertificateError, Certificates
-from splitter.client_tls import Renewed, TlsFileError
+from splitter.certificates import Certificates
+from splitter.client_tls import Renewed
 from splitter.config import BackendConfig, BackendUrl, Config, Listen, Listener, TcpAddress, UnixAddress
 from splitter.control.app import Audience, Life, State, make_app
 from splitter.control.certificates import CertificateWatch
@@ -44,6 +44,7 @@ from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.listening import Listening, open_listening
 from splitter.logs import FLUSH_EVERY_S, AccessLog, configure, utc_now
+from splitter.pem import TlsFileError
 from splitter.proxy.dial import Endpoint
 from splitter.proxy.plane import DataPlane
 from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
@@ -164,8 +165,8 @@ def _open(listener: Listener, variable: str) -> Listening:
 def _certificates(config: Config) -> Certificates | None:
     try:
         return None if config.listen.tls is None else Certificates(config.listen.tls)
-    except CertificateError as error:
-        raise CannotStartError(f"listen.tls.{error.key}: {error.message}") from None
+    except TlsFileError as error:
+        raise CannotStartError(f"listen.tls.{error.role}: {error}") from None
 
 
 @contextlib.asynccontextmanager
@@ -198,6 +199,16 @@ def _store(config: Config) -> Store:
         return open_store(config.state.url)
     except StoreError as error:
         raise CannotStartError(str(error)) from None
+
+
+def _follow_files(tasks: Tasks, path: Path | None, controller: Controller, watch: CertificateWatch | None) -> None:
+    """Take up the configuration and the certificate whenever they change, and on SIGHUP."""
+    loop = asyncio.get_running_loop()
+    if watch is None:
+        tasks.start(follow(path, controller, loop, lambda: None), "configuration")
+        return
+    tasks.start(follow(path, controller, loop, watch.reload), "configuration")
+    tasks.start(watch.follow(), "certificates")
 
 
 async def serve(config: Config, path: Path | None) -> int:
@@ -240,9 +251,7 @@ async def serve(config: Config, path: Path | None) -> int:
             await prober.run(tasks)
             if access_log is not None:
                 tasks.start(_flush(access_log), "access log")
-            tasks.start(follow(path, controller, loop, watch.reload if watch else lambda: None), "configuration")
-            if watch is not None:
-                tasks.start(watch.follow(), "certificates")
+            _follow_files(tasks, path, controller, watch)
             listening = opened.enter_context(_open(config.listen, "SPLITTER_LISTEN"))
             for each in listening.sockets:
                 plane.serve(each)
