@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -68,7 +69,15 @@ async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
     """Open a socket. A host name is looked up again for each connection, so that a backend that moved is found."""
     loop = asyncio.get_running_loop()
     if not endpoint.host:
-        await loop.create_unix_connection(lambda: upstream, endpoint.path)
+        # uvloop can't connect to a path of the abstract namespace. A unix socket connects at once or not at all.
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(0)
+        try:
+            sock.connect(endpoint.path)
+        except OSError:
+            sock.close()
+            raise
+        await loop.create_unix_connection(lambda: upstream, sock=sock)
     elif endpoint.tls is None:
         await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
     else:

@@ -104,7 +104,7 @@ class DataPlane:
         self._unsettled = False
         self._leave_domain_s = inf
         self._next_s = clock()
-        self.first_timeout_s = settings.limits.header_timeout_s
+        self.first_byte_timeout_s = settings.limits.header_timeout_s
         self.keepalive_timeout_s = settings.limits.keepalive_timeout_s
         self.wheel = Wheel(clock)
         self.marks = {(backend, reason): _mark(backend, reason) for backend in Backend for reason in Reason}
@@ -199,13 +199,14 @@ class DataPlane:
                 for connection in list(self.entrance.connections):
                     connection.leave(Backend.DOMAIN)
 
-    async def drain(self, timeout_s: float, *, for_good: bool = True) -> bool:
+    async def drain(self, timeout_s: float | None, *, for_good: bool = True) -> bool:
         """Stop accepting, let every request under way end, close. False when some were cut off by the timeout.
 
-        `for_good`: no other process goes on with the listening sockets.
+        `for_good`: no other process goes on with the listening sockets. Asked again with a shorter time, the shorter one
+        counts.
         """
         self.draining = True
-        self.first_timeout_s = min(self.first_timeout_s, _LAST_CALL_S)
+        self.first_byte_timeout_s = min(self.first_byte_timeout_s, _LAST_CALL_S)
         self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CALL_S)
         for connection in self.entrance.connections:
             if not connection.busy():
