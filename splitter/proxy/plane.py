@@ -211,10 +211,10 @@ class DataPlane:
         for connection in self.entrance.connections:
             if not connection.busy():
                 connection.set_deadline(self.keepalive_timeout_s)
+        await self.entrance.close(for_good=for_good and timeout_s != 0)
         complete = True
         try:
             async with asyncio.timeout(timeout_s):
-                await self.entrance.close(for_good=for_good)
                 await self.entrance.empty()
         except TimeoutError:
             complete = False
