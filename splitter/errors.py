@@ -41,6 +41,14 @@ class ConfigError(SplitterError):
         self.faults = faults
 
 
+class StoreError(SplitterError):
+    """The state can't be read or saved just now; nothing was changed."""
+
+
+class IllegalTransition(SplitterError):
+    """What was asked for can't follow what is; nothing was changed."""
+
+
 class Source(Enum):
     """Whose fault it was that an exchange failed."""
 

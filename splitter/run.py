@@ -32,9 +32,12 @@ from splitter.client_tls import Renewed, TlsFileError
 from splitter.config import BackendConfig, BackendUrl, Config, Listen, Listener, TcpAddress, UnixAddress
 from splitter.control.app import Audience, Life, State, make_app
 from splitter.control.certificates import CertificateWatch
-from splitter.control.controller import Controller, table_of
+from splitter.control.controller import Controller
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import follow
+from splitter.control.store import Store, open_store
+from splitter.control.table import table_of
+from splitter.errors import StoreError
 from splitter.fallback import FallbackPolicy
 from splitter.hops import Style
 from splitter.http1.forwarding import ForwardPolicy
@@ -202,8 +205,16 @@ async def _flush(access_log: AccessLog) -> None:
         access_log.flush()
 
 
+def _store(config: Config) -> Store:
+    try:
+        return open_store(config.state.url)
+    except StoreError as error:
+        raise CannotStartError(str(error)) from None
+
+
 async def serve(config: Config, path: Path | None) -> int:
     """Run until a signal; 0 when every request was allowed to end. Raises CannotStartError."""
+    store = _store(config)
     loop = asyncio.get_running_loop()
     log = structlog.get_logger()
     for sentence in config.not_in_force():
@@ -214,6 +225,7 @@ async def serve(config: Config, path: Path | None) -> int:
     opened = contextlib.ExitStack()
     folder = tempfile.mkdtemp(prefix="splitter-")
     internal_socket = f"{folder}/internal.sock"
+    controller: Controller | None = None
     try:
         certificates = _certificates(config)
         plane = DataPlane(
@@ -224,15 +236,19 @@ async def serve(config: Config, path: Path | None) -> int:
             clock=loop.time,
         )
         local = LocalPlane(plane)
-        controller = Controller(config, local)
+        controller = Controller(config, local, store, tasks)
         prober = Prober(_probes(config), controller.on_backend)
         watch = CertificateWatch(certificates) if certificates is not None else None
         state = State(local, controller, prober, loop.time, loop.time(), certificates=watch)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(
+            signal.SIGUSR1, lambda: tasks.start(controller.roll_back("signal", "SIGUSR1"), "rollback by signal")
+        )
         admin = opened.enter_context(_open(config.admin, "SPLITTER_ADMIN_LISTEN"))
         async with _pages(state, internal_socket, admin):
+            await controller.start()
             await prober.run(tasks)
             if access_log is not None:
                 tasks.start(_flush(access_log), "access log")
@@ -255,6 +271,8 @@ async def serve(config: Config, path: Path | None) -> int:
     finally:
         opened.close()
         await tasks.close()
+        if controller is not None:
+            await controller.stop()
         if access_log is not None:
             access_log.flush()
         shutil.rmtree(folder, ignore_errors=True)

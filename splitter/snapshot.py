@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_network
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from splitter.config import KeySource, Sender
+from splitter.config import KeySource
+from splitter.config.addresses import Senders
 from splitter.config.traffic import Key
 from splitter.hops import Style
 from splitter.routing import Force, Rule, Table
 from splitter.stats import Stats
+
+_SENDERS: Final = Senders()
 
 Wire = dict[str, Any]
 """What JSON can hold: text, numbers, true and false, null, lists and mappings of these."""
@@ -42,7 +44,7 @@ class Snapshot:
         return {
             "table": _table_to_wire(self.table),
             "domain_ejected": self.domain_ejected,
-            "down": sorted(list(endpoint) for endpoint in self.down),
+            "down": sorted(self.down),
             "tunnel_grace_s": self.tunnel_grace_s,
         }
 
@@ -79,13 +81,9 @@ def _table_from_wire(wire: Wire) -> Table:
         seed=wire["seed"],
         force=Force(wire["force"]),
         token=wire["token"].encode("latin-1"),
-        trusted_proxies=tuple(_sender_from_wire(sender) for sender in wire["trusted_proxies"]),
+        trusted_proxies=tuple(_SENDERS.read(sender) for sender in wire["trusted_proxies"]),
         forwarded=Style(wire["forwarded"]),
     )
-
-
-def _sender_from_wire(text: str) -> Sender:
-    return "unix:" if text == "unix:" else ip_network(text)
 
 
 def _rule_to_wire(rule: Rule) -> Wire:

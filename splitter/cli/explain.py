@@ -20,7 +20,7 @@ import click
 
 from splitter.cli.source import config_option, read_config
 from splitter.config import Config, KeySource, Percent, threshold_of
-from splitter.control.controller import table_of
+from splitter.control.table import table_of
 from splitter.errors import BadRequest
 from splitter.http1.request import HeadLimits, OwnAnswer, RequestHeadReader
 from splitter.routing import BUCKETS, OWN, Backend, Decision, FoundKey, Reason, Router, bucket_of

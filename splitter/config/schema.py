@@ -24,7 +24,6 @@ _UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("rollout.plan", "the plan is checked, but no stage is started yet"),
     ("rollout.tunnel_grace", "there is no rollback yet that could close tunnels"),
     ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
-    ("state", "no state is kept yet: what is in force comes from file and environment"),
 )
 
 

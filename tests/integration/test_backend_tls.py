@@ -282,6 +282,9 @@ async def test_probes_use_the_same_tls(tmp_path: Path) -> None:
         def settings(name: str, tls: ClientTls, server_name: str | None) -> ProbeSettings:
             return ProbeSettings(name, url, f"{url}/health", 60, 5, 1, 1, Renewed(tls, never), server_name)
 
+        async def nobody(_name: str, _up: bool, _down: frozenset[str]) -> None:
+            """Nobody is to be told."""
+
         tasks = Tasks(lambda _name, error: errors.append(error))
         prober = Prober(
             (

@@ -277,7 +277,6 @@ def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
         "rollout.plan",
         "rollout.tunnel_grace",
         "guardrails",
-        "state",
         "mirror.percent",
         "listen.workers",
         "rollout.force",
