@@ -11,14 +11,23 @@ import contextlib
 import ctypes
 import gc
 import random
+import socket
 from typing import Final
 
-from splitter.config import BackendConfig, Config
+import structlog
+
+from splitter.certificates import CertificateError, Certificates
+from splitter.client_tls import Renewed
+from splitter.config import BackendConfig, BackendUrl, Config
 from splitter.fallback import FallbackPolicy
+from splitter.hops import Style
+from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
+from splitter.listening import BACKLOG
 from splitter.logs import FLUSH_EVERY_S, AccessLog, unbuffered_stdout, utc_now
-from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
-from splitter.proxy.pool import Endpoint, PoolLimits
+from splitter.proxy.dial import Endpoint
+from splitter.proxy.plane import DataPlane
+from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
 from splitter.tasks import Tasks
@@ -26,16 +35,29 @@ from splitter.tasks import Tasks
 _INTERNAL: Final = PoolLimits(
     connect_timeout_s=2.0, idle_s=60.0, max_connections=16, max_waiting=256, header_bytes=64 * 1024, headers=200
 )
-_TUNNEL_S: Final = 3600.0
-"""Silence in a tunnel: cameras' viewers sit and watch, a minute is nothing."""
 _MALLOPT: Final = ((-3, 4 << 20), (-1, 16 << 20), (-2, 1 << 20))
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h."""
 
 
+def backend_tls(config: BackendConfig) -> Renewed | None:
+    """What its `https` endpoints are spoken to with. Raises TlsFileError."""
+    if all(url.scheme == "http" for url in config.urls):
+        return None
+    log = structlog.get_logger()
+    return Renewed(config.tls.client(), lambda fault: log.error("backend_tls_not_renewed", fault=fault))
+
+
+def _endpoint(url: BackendUrl, tls: Renewed | None, server_name: str | None) -> Endpoint:
+    if url.scheme == "http":
+        return Endpoint(url.host, url.port)
+    return Endpoint(url.host, url.port, tls=tls, server_name=server_name or url.host)
+
+
 def _backend(config: BackendConfig, head: HeadLimits) -> BackendSettings:
+    tls = backend_tls(config)
     return BackendSettings(
-        endpoints=tuple(Endpoint(url.host, url.port) for url in config.urls),
-        timeouts=Timeouts(config.response_timeout_s, config.idle_timeout_s, max(_TUNNEL_S, config.idle_timeout_s)),
+        endpoints=tuple(_endpoint(url, tls, config.tls.server_name) for url in config.urls),
+        timeouts=Timeouts(config.response_timeout_s, config.idle_timeout_s, config.tunnel_idle_timeout_s),
         pool=PoolLimits(
             connect_timeout_s=config.connect_timeout_s,
             idle_s=config.idle_timeout_s,
@@ -48,8 +70,8 @@ def _backend(config: BackendConfig, head: HeadLimits) -> BackendSettings:
     )
 
 
-def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
-    """What a data plane is made with."""
+def plane_settings(config: Config, internal_socket: str, certificates: Certificates | None) -> PlaneSettings:
+    """What a data plane is made with. Raises TlsFileError."""
     limits = config.limits
     head = HeadLimits(limits.header_bytes, limits.target_bytes, limits.headers, limits.body_bytes)
     internal = BackendSettings(
@@ -62,27 +84,48 @@ def plane_settings(config: Config, internal_socket: str) -> PlaneSettings:
             Backend.INTERNAL: internal,
         },
         head_limits=head,
-        limits=ConnectionLimits(limits.header_timeout_s, limits.keepalive_timeout_s),
+        limits=ConnectionLimits(limits.header_timeout_s, limits.keepalive_timeout_s, limits.max_connections),
         replay_bytes=config.fallback.max_body_bytes,
         fallback=FallbackPolicy(
             frozenset(config.fallback.on),
             frozenset(method.encode() for method in config.fallback.methods),
             config.fallback.budget,
+            config.fallback.idempotency_key,
         ),
         trusted_proxies=tuple(config.listen.trusted_proxies),
+        proxy_protocol=tuple(config.listen.proxy_protocol),
+        forward=ForwardPolicy(Style(config.listen.forwarded), make_trace=config.listen.traceparent == "make"),
+        certificates=certificates,
     )
 
 
 class Carrier:
-    """A data plane and its access log; `internal_socket` is where the splitter's own pages are asked for."""
+    """A data plane, its certificates and its access log; `internal_socket` is where the splitter's own pages are asked for.
+
+    Raises CertificateError and TlsFileError.
+    """
 
     def __init__(self, config: Config, internal_socket: str, snapshot: Snapshot, tasks: Tasks) -> None:
         sample = config.access_log.sample
         self._log = AccessLog(unbuffered_stdout(), sample, random.random, utc_now) if sample else None
-        clock = asyncio.get_running_loop().time
-        self.plane = DataPlane(plane_settings(config, internal_socket), snapshot, tasks, self._log, clock=clock)
+        self._certificates = None if config.listen.tls is None else Certificates(config.listen.tls)
+        settings = plane_settings(config, internal_socket, self._certificates)
+        self.plane = DataPlane(settings, snapshot, tasks, self._log, clock=asyncio.get_running_loop().time)
         if self._log is not None:
             tasks.start(self._flush(self._log), "access log")
+
+    def serve(self, sock: socket.socket) -> None:
+        """Accept on a bound socket, which is closed here in the end; others may accept on it too. Raises OSError."""
+        sock.listen(BACKLOG)
+        self.plane.serve(sock)
+
+    def reload_certificates(self) -> None:
+        """Let new connections have what is in the files now. Whoever says so has tried it: a fault is logged only."""
+        if self._certificates is not None:
+            try:
+                self._certificates.reload()
+            except CertificateError as error:
+                structlog.get_logger().error("certificate_reload_failed", fault=str(error))
 
     @staticmethod
     async def _flush(log: AccessLog) -> None:
@@ -90,9 +133,12 @@ class Carrier:
             await asyncio.sleep(FLUSH_EVERY_S)
             log.flush()
 
-    async def drain(self, timeout_s: float | None) -> bool:
-        """Let every request under way end; None: however long it takes. False when some were cut off."""
-        complete = await self.plane.drain(timeout_s)
+    async def drain(self, timeout_s: float | None, *, for_good: bool) -> bool:
+        """Let every request under way end; None: however long it takes. False when some were cut off.
+
+        `for_good`: nobody else goes on accepting on the sockets.
+        """
+        complete = await self.plane.drain(timeout_s, for_good=for_good)
         if self._log is not None:
             self._log.flush()
         return complete

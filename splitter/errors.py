@@ -41,6 +41,14 @@ class ConfigError(SplitterError):
         self.faults = faults
 
 
+class StoreError(SplitterError):
+    """The state can't be read or saved just now; nothing was changed."""
+
+
+class IllegalTransition(SplitterError):
+    """What was asked for can't follow what is; nothing was changed."""
+
+
 class Source(Enum):
     """Whose fault it was that an exchange failed."""
 
@@ -90,6 +98,11 @@ class BadResponse(ExchangeError):
 def no_connection(why: str) -> ExchangeError:
     """The backend could not be reached: nothing was sent."""
     return ExchangeError("connect", f"could not connect: {why}", status=502, source=Source.UPSTREAM, retry=Retry.ALWAYS)
+
+
+def exhausted(what: str) -> ExchangeError:
+    """This process lacks something itself: nothing was sent, and no backend is to blame."""
+    return ExchangeError("exhausted", what, status=503, source=Source.INTERNAL, retry=Retry.ALWAYS)
 
 
 def overload(what: str) -> ExchangeError:

@@ -1,7 +1,7 @@
 """What makes a client one client: keys read from requests.
 
-Owns: the sources of keys, and whose address a request came from. Must not know: buckets, routes, what a key decides.
-Invariants: nothing a client sends raises here; an address a peer reports counts only if that peer is trusted.
+Owns: the sources of keys. Must not know: buckets, routes, what a key decides.
+Invariant: nothing a client sends raises here.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from splitter.config import KeySource
-
-Network = IPv4Network | IPv6Network
+from splitter.hops import Style, Trust, client_address
 
 
 class Request(Protocol):
@@ -72,45 +70,7 @@ def jwt_claim(authorization: bytes, claim: str) -> bytes | None:
     return str(value).encode("utf-8", "surrogatepass")
 
 
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address as proxies write it: with or without port and brackets; IPv4 inside IPv6 becomes IPv4."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
-def is_trusted(address: IPv4Address | IPv6Address, trusted: Sequence[Network]) -> bool:
-    return any(address in network for network in trusted if network.version == address.version)
-
-
-def client_address(peer: str, forwarded_for: bytes | None, trusted: Sequence[Network]) -> str | None:
-    """The client's address as text: the peer, or, when the peer is trusted, the last untrusted address it reports.
-
-    None when there is none (a unix socket). An entry that is no address ends the walk: what stands left of it could be
-    anything the client wrote.
-    """
-    address = parse_address(peer)
-    if address is None:
-        return None
-    if trusted and forwarded_for and is_trusted(address, trusted):
-        for entry in reversed(forwarded_for.decode("latin-1").split(",")):
-            reported = parse_address(entry)
-            if reported is None:
-                break
-            address = reported
-            if not is_trusted(reported, trusted):
-                break
-    return str(address)
-
-
-def key_reader(source: KeySource, trusted: tuple[Network, ...]) -> KeyReader:
+def key_reader(source: KeySource, trust: Trust, style: Style = Style.X) -> KeyReader:
     """A function that reads one kind of key, chosen once so that a request pays for no comparison of kinds."""
     name = source.name.encode()
     lower = name.lower()
@@ -128,7 +88,7 @@ def key_reader(source: KeySource, trusted: tuple[Network, ...]) -> KeyReader:
         case "client_ip":
 
             def address(request: Request, peer: str, _params: Params) -> bytes | None:
-                found = client_address(peer, request.fields.get(b"x-forwarded-for"), trusted)
+                found = client_address(peer, request.fields, trust, style)
                 return found.encode() if found else None
 
             return address

@@ -65,6 +65,8 @@ class Ended(Protocol):
     decision: Decision
 
     @property
+    def trace_id(self) -> bytes: ...
+    @property
     def head(self) -> Request: ...
     @property
     def peer(self) -> str: ...
@@ -99,6 +101,9 @@ class AccessLog:
             "duration_ms": round(duration_s * 1000, 3),
             "response_bytes": ended.response_bytes,
         }
+        trace_id = ended.trace_id
+        if trace_id:
+            line["trace_id"] = trace_id.decode("latin-1")
         if ended.error:
             line["error"] = ended.error
         self._write(line)

@@ -45,6 +45,10 @@ class Breaker:
         if self.state is State.HALF_OPEN:
             self._trial_s = now_s
 
+    def abandon(self) -> None:
+        """The trial ended without telling anything, as when its client left: another request may try."""
+        self._trial_s = None
+
     def succeeded(self) -> None:
         self.failures = 0
         self._factor = 1

@@ -33,9 +33,9 @@ _MOST_SOCKETS: Final = 253
 """SCM_MAX_FD of Linux."""
 
 
-def name_of(address: str) -> str:
-    """The place for an address to listen on; of this user only."""
-    digest = hashlib.sha256(address.encode()).hexdigest()[:32]
+def name_of(address: str, number: int = 0) -> str:
+    """The place for an address to listen on; of this user only. With `listen.reuse_port` there are several."""
+    digest = hashlib.sha256(f"{address} {number}".encode()).hexdigest()[:32]
     return f"\0camera-splitter-{os.geteuid()}-{digest}"
 
 

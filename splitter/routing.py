@@ -19,8 +19,9 @@ from typing import Final
 
 from xxhash import xxh64_intdigest
 
-from splitter.config import KeySource
-from splitter.keys import Network, Params, Request, key_reader, query_value
+from splitter.config import KeySource, Sender
+from splitter.hops import Style, Trust
+from splitter.keys import Params, Request, key_reader, query_value
 
 BUCKETS: Final = 10_000
 """Buckets in all; a threshold counts in the same unit, so one bucket is 0.01 %."""
@@ -154,7 +155,8 @@ def compile_template(template: str) -> re.Pattern[bytes]:
 class Rule:
     """One route, or the default: who is asked for a key, and how many buckets go to domain.
 
-    `methods` empty means any method; `template` None means any path.
+    `methods` empty means any method; `template` None means any path; `fallback_methods` may be sent a second time here,
+    besides those that may everywhere.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Rule:
     sources: tuple[KeySource, ...]
     methods: frozenset[bytes] = frozenset()
     template: str | None = None
+    fallback_methods: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,8 @@ class Table:
     seed: int = 0
     force: Force = Force.OPEN
     token: bytes = b""
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Sender, ...] = ()
+    forwarded: Style = Style.X
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +196,12 @@ class _Compiled:
 
     __slots__ = ("name", "pattern", "readers", "rule", "threshold")
 
-    def __init__(self, rule: Rule, trusted: tuple[Network, ...]) -> None:
+    def __init__(self, rule: Rule, trust: Trust, style: Style) -> None:
         self.rule = rule
         self.name = rule.name
         self.threshold = rule.threshold
         self.pattern = None if rule.template is None else compile_template(rule.template)
-        self.readers = tuple(key_reader(source, trusted) for source in rule.sources)
+        self.readers = tuple(key_reader(source, trust, style) for source in rule.sources)
 
 
 # Aliases: Python 3.11 takes 40 ns to find a member through its class.
@@ -216,8 +220,9 @@ class Router:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._default = _Compiled(table.default, table.trusted_proxies)
-        self._routes = tuple(_Compiled(rule, table.trusted_proxies) for rule in table.routes)
+        trust = Trust(table.trusted_proxies)
+        self._default = _Compiled(table.default, trust, table.forwarded)
+        self._routes = tuple(_Compiled(rule, trust, table.forwarded) for rule in table.routes)
         self._seed = table.seed
         self._token = table.token
         # Rows 1 and 2 of the table: nothing below them can send a request to domain.
@@ -264,6 +269,10 @@ class Router:
                 else:
                     backend = _DOMAIN
         return Decision(backend, reason, route, bucket, ignored)
+
+    def fallback_methods(self, route: str) -> frozenset[bytes]:
+        """The methods that requests of this route may be sent a second time with, besides those of all routes."""
+        return next((rule.fallback_methods for rule in self.table.routes if rule.name == route), frozenset())
 
     def find_key(self, request: Request, peer: str) -> FoundKey:
         """Which rule a request falls under and which key it would use; `source` None when it has none. For people."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_network
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from splitter.config import KeySource
+from splitter.config.addresses import Senders
 from splitter.config.traffic import Key
+from splitter.hops import Style
 from splitter.routing import Force, Rule, Table
 from splitter.stats import Stats
+
+_SENDERS: Final = Senders()
 
 Wire = dict[str, Any]
 """What JSON can hold: text, numbers, true and false, null, lists and mappings of these."""
@@ -25,16 +28,24 @@ Wire = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the control plane may change while traffic runs."""
+    """Everything the control plane may change while traffic runs.
+
+    `down`: (backend, URL) of the endpoints that probes found down; they get nothing while another of the same backend is
+    up. `tunnel_grace_s`: while `table.rolled_back`, how long what still runs on domain may go on; None: until it ends.
+    """
 
     table: Table
     domain_ejected: bool = False
+    down: frozenset[tuple[str, str]] = frozenset()
+    tunnel_grace_s: float | None = None
 
     def to_wire(self) -> Wire:
         """As plain JSON: templates and key sources are the text of the configuration, bytes are latin-1."""
         return {
             "table": _table_to_wire(self.table),
             "domain_ejected": self.domain_ejected,
+            "down": sorted(self.down),
+            "tunnel_grace_s": self.tunnel_grace_s,
         }
 
     @classmethod
@@ -42,6 +53,8 @@ class Snapshot:
         return cls(
             table=_table_from_wire(wire["table"]),
             domain_ejected=wire["domain_ejected"],
+            down=frozenset((backend, url) for backend, url in wire["down"]),
+            tunnel_grace_s=wire["tunnel_grace_s"],
         )
 
 
@@ -54,7 +67,8 @@ def _table_to_wire(table: Table) -> Wire:
         "seed": table.seed,
         "force": table.force.value,
         "token": table.token.decode("latin-1"),
-        "trusted_proxies": [str(network) for network in table.trusted_proxies],
+        "trusted_proxies": [str(sender) for sender in table.trusted_proxies],
+        "forwarded": table.forwarded.value,
     }
 
 
@@ -67,7 +81,8 @@ def _table_from_wire(wire: Wire) -> Table:
         seed=wire["seed"],
         force=Force(wire["force"]),
         token=wire["token"].encode("latin-1"),
-        trusted_proxies=tuple(ip_network(network) for network in wire["trusted_proxies"]),
+        trusted_proxies=tuple(_SENDERS.read(sender) for sender in wire["trusted_proxies"]),
+        forwarded=Style(wire["forwarded"]),
     )
 
 
@@ -78,6 +93,7 @@ def _rule_to_wire(rule: Rule) -> Wire:
         "sources": [str(source) for source in rule.sources],
         "methods": sorted(method.decode("latin-1") for method in rule.methods),
         "template": rule.template,
+        "fallback_methods": sorted(method.decode("latin-1") for method in rule.fallback_methods),
     }
 
 
@@ -88,6 +104,7 @@ def _rule_from_wire(wire: Wire) -> Rule:
         sources=tuple(_source_from_wire(source) for source in wire["sources"]),
         methods=frozenset(method.encode("latin-1") for method in wire["methods"]),
         template=wire["template"],
+        fallback_methods=frozenset(method.encode("latin-1") for method in wire["fallback_methods"]),
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -43,6 +44,10 @@ class _Worker:
 
     def __init__(self, slot: int, listening: list[socket.socket]) -> None:
         self._slot = slot
+        # Not to block is a mark that all processes have in common (open(2)): one that took it off, as `dup` does for a
+        # socket that may block, would have another wait in `accept` for ever.
+        for sock in listening:
+            sock.settimeout(0)
         self._listening = listening
         self._handed_on = [sock.dup() for sock in listening]
         self._log = structlog.get_logger().bind(slot=slot)
@@ -73,7 +78,9 @@ class _Worker:
             self._stop(0)
             return
         self._send({"type": "draining"})
-        self._tasks.start(self._drain(self._drain_timeout_s), "drain")
+        # With a supervisor the sockets have another worker soon; without one they end with this process.
+        for_good = self._channel is None
+        self._tasks.start(self._drain(self._drain_timeout_s, for_good=for_good), "drain")
 
     # --- the supervisor's words ---
 
@@ -88,7 +95,10 @@ class _Worker:
             case "collect":
                 self._send(self._totals() | {"n": message["n"]})
             case "drain":
-                self._tasks.start(self._drain(message["timeout_s"]), "drain")
+                self._tasks.start(self._drain(message["timeout_s"], for_good=message.get("for_good", False)), "drain")
+            case "reload_certificates":
+                if self._carrier is not None:
+                    self._carrier.reload_certificates()
             case other:
                 self._log.warning("unknown_message", message=other)
 
@@ -99,19 +109,13 @@ class _Worker:
             self._rendezvous = message["rendezvous"]
             self._drain_timeout_s = config.limits.drain_timeout_s
             snapshot = Snapshot.from_wire(message["snapshot"])
-            self._carrier = Carrier(config, message["internal_socket"], snapshot, self._tasks)
+            carrier = Carrier(config, message["internal_socket"], snapshot, self._tasks)
+            for sock in self._listening:
+                carrier.serve(sock)
         except Exception as error:
             self._fail(error)
             raise
-        self._tasks.start(self._serve(self._carrier), "serve")
-
-    async def _serve(self, carrier: Carrier) -> None:
-        try:
-            for sock in self._listening:
-                await carrier.plane.serve(sock)
-        except OSError as error:
-            self._fail(error)
-            return
+        self._carrier = carrier
         settle()
         self._tasks.start(self._push(), "totals")
         self._send({"type": "ready"})
@@ -150,13 +154,13 @@ class _Worker:
 
     # --- the end ---
 
-    async def _drain(self, timeout_s: float | None) -> None:
+    async def _drain(self, timeout_s: float | None, *, for_good: bool) -> None:
         self._draining = True
         self._close_handed_on()
         if self._carrier is None:
             self._stop(0)
             return
-        complete = await self._carrier.drain(timeout_s)
+        complete = await self._carrier.drain(timeout_s, for_good=for_good)
         if not self._stopped.done():
             self._send(self._totals())
             self._send({"type": "drained", "complete": complete})
@@ -224,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     for number in _OWN_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR2)  # asked for by the supervisor of one that is stuck: where?
     keep_freed_memory()
     configure(options.log_level, terminal=sys.stdout.isatty())
     return uvloop.run(_run(options))

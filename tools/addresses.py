@@ -14,6 +14,8 @@ from pathlib import Path
 
 from splitter.config import CONFIG_VARIABLE, BackendUrl, TcpAddress, UnixAddress, load
 
+Address = TcpAddress | UnixAddress
+
 DEFAULT_CONFIG = Path("config/splitter.yaml")
 
 
@@ -35,21 +37,25 @@ class Wanted:
 class Addresses:
     """Where the three are. `legacy` and `domain` are None when they run elsewhere, and `urls` says where.
 
-    `environment` is what the options change: to be added to the splitter's.
+    `scheme` is what the splitter speaks to clients; `environment` is what the options change: to be added to the
+    splitter's.
     """
 
-    splitter: TcpAddress
-    admin: TcpAddress
+    splitter: Address
+    scheme: str
+    admin: Address
     legacy: TcpAddress | None
     domain: TcpAddress | None
     urls: Mapping[str, str]
     environment: Mapping[str, str]
 
     def to_listen_on(self) -> list[Wanted]:
-        wanted = [
-            Wanted("splitter", self.splitter, "--port", "SPLITTER_LISTEN"),
-            Wanted("admin and console", self.admin, "--admin-port", "SPLITTER_ADMIN_LISTEN"),
-        ]
+        """The ports; of a socket file the splitter itself says what is wrong."""
+        wanted = []
+        if isinstance(self.splitter, TcpAddress):
+            wanted.append(Wanted("splitter", self.splitter, "--port", "SPLITTER_LISTEN"))
+        if isinstance(self.admin, TcpAddress):
+            wanted.append(Wanted("admin and console", self.admin, "--admin-port", "SPLITTER_ADMIN_LISTEN"))
         if self.legacy is not None:
             wanted.append(Wanted("legacy", self.legacy, "--legacy-port", "LEGACY_URL"))
         if self.domain is not None:
@@ -63,17 +69,18 @@ def addresses_in_force(options: argparse.Namespace, environment: Mapping[str, st
     config = load(path, environment)
     changed = {} if path is None else {CONFIG_VARIABLE: str(path)}
     if options.port is not None:
-        changed["SPLITTER_LISTEN"] = str(TcpAddress(_tcp(config.listen.address).host, options.port))
+        changed["SPLITTER_LISTEN"] = _with_port(config.listen.address, options.port, "--port")
     if options.admin_port is not None:
-        changed["SPLITTER_ADMIN_LISTEN"] = str(TcpAddress(_tcp(config.admin.address).host, options.admin_port))
+        changed["SPLITTER_ADMIN_LISTEN"] = _with_port(config.admin.address, options.admin_port, "--admin-port")
     for name, port in (("LEGACY_URL", options.legacy_port), ("DOMAIN_URL", options.domain_port)):
         if port is not None:
             changed[name] = f"http://127.0.0.1:{port}"
     config = load(path, {**environment, **changed})
     urls = {"legacy": config.backends.legacy.urls, "domain": config.backends.domain.urls}
     return Addresses(
-        splitter=_tcp(config.listen.address),
-        admin=_tcp(config.admin.address),
+        splitter=config.listen.address,
+        scheme="http" if config.listen.tls is None else "https",
+        admin=config.admin.address,
         legacy=_ours(urls["legacy"]),
         domain=_ours(urls["domain"]),
         urls={name: ", ".join(map(str, given)) for name, given in urls.items()},
@@ -81,11 +88,20 @@ def addresses_in_force(options: argparse.Namespace, environment: Mapping[str, st
     )
 
 
-def reachable(address: TcpAddress) -> str:
-    """The URL by which a client on this machine reaches what listens there."""
+def reachable(address: Address, scheme: str = "http") -> str:
+    """The URL by which a client on this machine reaches what listens there; of a socket file, its address."""
+    if isinstance(address, UnixAddress):
+        return str(address)
     if not address.is_any:
-        return f"http://{address}"
-    return f"http://{TcpAddress('::1' if ip_address(address.host).version == 6 else '127.0.0.1', address.port)}"
+        return f"{scheme}://{address}"
+    return f"{scheme}://{TcpAddress('::1' if ip_address(address.host).version == 6 else '127.0.0.1', address.port)}"
+
+
+def curl(address: Address, scheme: str, path: str) -> str:
+    """What to give to curl for a path of what listens there."""
+    if isinstance(address, UnixAddress):
+        return f"--unix-socket {address.path} '{scheme}://localhost{path}'"
+    return f"'{reachable(address, scheme)}{path}'"
 
 
 def _config_file(options: argparse.Namespace, environment: Mapping[str, str]) -> Path | None:
@@ -97,10 +113,10 @@ def _config_file(options: argparse.Namespace, environment: Mapping[str, str]) ->
     return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
 
 
-def _tcp(address: TcpAddress | UnixAddress) -> TcpAddress:
+def _with_port(address: Address, port: int, option: str) -> str:
     if isinstance(address, UnixAddress):
-        raise AddressError(f"{address}: `make run` wants a host and a port; `splitter run` takes unix sockets too")
-    return address
+        raise AddressError(f"{option} moves a port, but the splitter is to listen on {address}")
+    return str(TcpAddress(address.host, port))
 
 
 def _ours(urls: tuple[BackendUrl, ...]) -> TcpAddress | None:

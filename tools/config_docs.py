@@ -1,4 +1,5 @@
-"""Writes the reference in docs/configuration.md from the schema: `python -m tools.config_docs`, `--check` only compares.
+"""Writes the reference in docs/configuration.md from schema and precedence: `python -m tools.config_docs`, `--check` only
+compares.
 
 Owns: what stands between the two markers of that page; the rest of it is written by hand.
 Must not know: any key.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,7 @@ from splitter.config.environment import VARIABLES
 from splitter.config.schema import key_of, kind_of
 from splitter.config.sections import BackendConfig, Section
 from splitter.config.sentences import sections_in
+from splitter.state import GLOBAL, PERCENTS, SWITCHES, Baseline, Record, adopt_baseline, roll_back, set_percent
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "configuration.md"
 BEGIN: Final = "<!-- made by `python -m tools.config_docs`: change the descriptions in splitter/config, not here -->"
@@ -32,7 +35,7 @@ class NoPlaceError(Exception):
 
 def reference() -> str:
     """The reference as Markdown."""
-    lines = [*_environment(), *_table("Top level", "", _values(Config))]
+    lines = [*_precedence(), *_environment(), *_table("Top level", "", _values(Config))]
     for name, field in Config.model_fields.items():
         section = sections_in(field.annotation)
         if section is not None:
@@ -47,6 +50,47 @@ def page_with(text: str, page: str) -> str:
     if not begin or not end or BEGIN in rest:
         raise NoPlaceError(f"the page needs the lines {BEGIN!r} and {END!r}, once each")
     return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def _precedence() -> Iterator[str]:
+    yield from ("### What is in force", "")
+    yield from (
+        "Does anything go to domain? The first line that is true answers; forced requests too go to legacy then.",
+        "",
+    )
+    yield from ("| | while | requests bear the reason |", "|---|---|---|")
+    for number, switch in enumerate(SWITCHES, 1):
+        yield f"| {number} | {switch.meaning} | `{switch.reason}` |"
+    yield from ("", "Which percent? The first layer that has one, for the global percent and for each route by itself.", "")
+    yield from ("| | `from` begins with | set by |", "|---|---|---|")
+    for number, layer in enumerate(PERCENTS, 1):
+        yield f"| {number} | `{layer.word}` | {layer.meaning} |"
+    yield from ("", "An edit of the file or the environment, noticed when it is saved or at the next start:", "")
+    yield from ("| edited to another value | drops what was set at run time for |", "|---|---|")
+    for what, dropped in _edits():
+        yield f"| {what} | {dropped} |"
+    yield ""
+
+
+def _edits() -> Iterator[tuple[str, str]]:
+    """What each edit drops, found out by making it, with everything overridden and rolled back."""
+    percents = {GLOBAL: 10.0, "route": 10.0, "other route": 10.0}
+    before = adopt_baseline(Record(), Baseline(use_domain_service=True, percents=percents), at_s=0)
+    for name in percents:
+        before = set_percent(before, name, 50, at_s=0, who="", why="")
+    before = roll_back(before, at_s=0, who="", why="")
+    for what, use, edited in (
+        ("`rollout.percent`, `ROLLOUT_PERCENT`", True, {GLOBAL: 20.0}),
+        ("`rollout.use_domain_service`, `USE_DOMAIN_SERVICE`", False, {}),
+        ("the `percent` of a route", True, {"route": 20.0}),
+        ("anything else: other keys, comments, the order of lines", True, {}),
+    ):
+        after = adopt_baseline(before, Baseline(use_domain_service=use, percents=percents | edited), at_s=1)
+        if after.latch is None:
+            raise AssertionError("an edit has cleared a rollback")
+        dropped = before.overrides.keys() - after.overrides.keys()
+        yield what, {0: "nothing", 1: "that route", 3: "the global percent and every route"}[len(dropped)]
+    yield "whatever it is", "never the rollback: only `splitter resume` clears that"
 
 
 def _environment() -> Iterator[str]:
@@ -71,7 +115,7 @@ def _section(path: str, description: str, section: type[Section]) -> Iterator[st
     for key, field in inner:
         nested = sections_in(field.annotation)
         if nested is not None:
-            is_list = kind_of(field) is None and not isinstance(field.default, Section)
+            is_list = typing.get_origin(field.annotation) is tuple
             yield from _section(f"{path}.{key}{'[]' * is_list}", field.description or "", nested)
 
 

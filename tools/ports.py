@@ -16,7 +16,8 @@ _LISTEN = "0A"  # the state in /proc/net/tcp
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listens on now."""
-    with socket.create_server((host, 0)) as server:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as server:
         port: int = server.getsockname()[1]
     return port
 

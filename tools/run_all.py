@@ -27,9 +27,10 @@ import aiohttp
 from rich.console import Console
 from rich.markup import escape
 
+from splitter.config import UnixAddress
 from splitter.errors import ConfigError
 from tools import children, ports
-from tools.addresses import AddressError, Addresses, addresses_in_force, reachable
+from tools.addresses import AddressError, Addresses, addresses_in_force, curl, reachable
 
 START_TIMEOUT_S = 30.0
 DRAIN_S = 35.0  # the splitter's drain_timeout is 30s
@@ -55,6 +56,7 @@ class Service:
     command: tuple[str, ...]
     health_url: str
     grace_s: float
+    socket_file: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,8 +160,11 @@ class _Run:
                 where = ("--host", address.host, "--port", str(address.port))
                 command = (sys.executable, "-m", f"{name}_backend", *where, *files)
                 backends.append(Service(name, command, f"{reachable(address)}/health", STOP_S))
-        url = f"{reachable(self._addresses.splitter)}/api/v1/monitoring/health/ready"
-        return backends, Service("splitter", (sys.executable, "-m", "splitter", "run"), url, DRAIN_S)
+        # Asked at the admin address: the public one may want a certificate, or a PROXY header.
+        admin = self._addresses.admin
+        file = admin.path if isinstance(admin, UnixAddress) else None
+        url = f"{'http://localhost' if file else reachable(admin)}/api/v1/monitoring/health/ready"
+        return backends, Service("splitter", (sys.executable, "-m", "splitter", "run"), url, DRAIN_S, file)
 
     async def _start(self, services: list[Service]) -> None:
         """Start them together and return when each has answered, or a stop is wanted. Raises RunError."""
@@ -174,7 +179,9 @@ class _Run:
 
     async def _answers(self, service: Service) -> None:
         deadline_s = asyncio.get_running_loop().time() + START_TIMEOUT_S
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)) as session:
+        connector = aiohttp.UnixConnector(service.socket_file) if service.socket_file else None
+        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             while not self._stops_wanted:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(service.health_url) as response:
@@ -219,7 +226,7 @@ class _Run:
     def _print_table(self) -> None:
         addresses = self._addresses
         rows = [
-            ("clients", reachable(addresses.splitter), "the splitter: send requests here"),
+            ("clients", reachable(addresses.splitter, addresses.scheme), "the splitter: send requests here"),
             ("console", reachable(addresses.admin), "admin API and console"),
         ]
         for name, address in (("legacy", addresses.legacy), ("domain", addresses.domain)):
@@ -228,9 +235,10 @@ class _Run:
         width = max(len(where) for _, where, _ in rows)
         for what, where, note in rows:
             console.print(f"[bold]{what:8}[/bold] [cyan]{where:{width}}[/cyan]  {note}".rstrip())
-        cameras = f"{reachable(addresses.splitter)}/api/v1/cameras"
-        console.print(f"\nTry:  curl -i -H 'X-User-Id: alice' {cameras}")
-        console.print(f"      curl -i '{cameras}?force_domain=true'")
+        options = "" if addresses.scheme == "http" else "-k "  # a rehearsal's certificate is seldom one curl knows
+        for words, path in (("Try:  curl -i -H 'X-User-Id: alice'", ""), ("      curl -i", "?force_domain=true")):
+            where = curl(addresses.splitter, addresses.scheme, f"/api/v1/cameras{path}")
+            console.print(escape(f"{words} {options}{where}"))
         console.print("Ctrl-C stops all.")
 
 

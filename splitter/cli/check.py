@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from splitter.certificates import CertificateError, Certificates
 from splitter.cli.source import USAGE_STATUS, config_path, tell_faults
 from splitter.config import Config, leaves, load
 from splitter.errors import ConfigError, Fault
@@ -33,6 +34,7 @@ def check_config(file: Path | None, as_json: bool) -> None:
     path = config_path(file, os.environ)
     try:
         config = load(path, os.environ)
+        _try_files(config, path)
     except ConfigError as error:
         if as_json:
             click.echo(json.dumps({"ok": False, "file": _name(path), "faults": [_fault(fault) for fault in error.faults]}))
@@ -43,6 +45,18 @@ def check_config(file: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(_as_json(config, path), ensure_ascii=False))
     else:
         _print(config, path)
+
+
+def _try_files(config: Config, path: Path | None) -> None:
+    """Read what the configuration names and `run` would not start without. Raises ConfigError."""
+    if config.listen.tls is None:
+        return
+    try:
+        Certificates(config.listen.tls)
+    except CertificateError as error:
+        place = f"listen.tls.{error.key}"
+        line = config.origins[place].removeprefix("file:")
+        raise ConfigError((Fault(place, error.message, str(path), int(line) if line.isdigit() else 0),)) from None
 
 
 def _name(path: Path | None) -> str | None:

@@ -20,10 +20,10 @@ import click
 
 from splitter.cli.source import config_option, read_config
 from splitter.config import Config, KeySource, Percent, threshold_of
-from splitter.control.controller import table_of
+from splitter.control.table import table_of
 from splitter.errors import BadRequest
-from splitter.http1.request import HeadLimits, RequestHeadReader
-from splitter.routing import BUCKETS, Backend, Decision, FoundKey, Reason, Router, bucket_of
+from splitter.http1.request import HeadLimits, OwnAnswer, RequestHeadReader
+from splitter.routing import BUCKETS, OWN, Backend, Decision, FoundKey, Reason, Router, bucket_of
 
 _FAILED_STATUS: Final = 1
 _ANY_HOST: Final = "splitter.invalid"
@@ -164,7 +164,10 @@ def _of_request(router: Router, config: Config, question: Question) -> Answer:
     """The decision for a request. Raises BadRequest if the relay would."""
     limits = config.limits
     reader = RequestHeadReader(HeadLimits(limits.header_bytes, limits.target_bytes, limits.headers, limits.body_bytes))
-    head = reader.read(_head_block(question))
+    try:
+        head = reader.read(_head_block(question))
+    except OwnAnswer as answer:
+        return _answer(router, OWN, router.find_key(answer.head, question.client_ip or ""))
     peer = question.client_ip or ""
     return _answer(router, router.decide(head, peer), router.find_key(head, peer))
 

@@ -7,13 +7,13 @@ fault; nothing of a Config ever changes.
 
 from __future__ import annotations
 
-from splitter.config.addresses import BackendUrl, IpNetwork, TcpAddress, UnixAddress
+from splitter.config.addresses import BackendUrl, IpNetwork, Sender, TcpAddress, UnixAddress
 from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
 from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
 from splitter.config.schema import Config, Given, leaves
-from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen
+from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen, Listener, Tls
 from splitter.config.traffic import KeySource
 
 __all__ = [
@@ -33,12 +33,15 @@ __all__ = [
     "KeySource",
     "Limits",
     "Listen",
+    "Listener",
     "Mirror",
     "Percent",
     "Rollout",
     "Route",
+    "Sender",
     "Stage",
     "TcpAddress",
+    "Tls",
     "UnixAddress",
     "leaves",
     "load",

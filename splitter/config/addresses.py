@@ -6,18 +6,23 @@ Invariants: nothing is resolved or opened here; what is read prints as text that
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import ClassVar, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from splitter.config.kinds import Kind, shown
 
 IpNetwork = IPv4Network | IPv6Network
+Sender = IpNetwork | Literal["unix:"]
+"""Who a connection comes from: an address of a network, or somebody of this machine over the unix socket."""
 
 UNIX_PREFIX: Final = "unix:"
+UNIX_SENDERS: Final = "unix:"
 MAX_PORT: Final = 65_535
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SUN_PATH_BYTES: Final = 107
 """Linux keeps a socket's path in 108 bytes with a NUL at the end (unix(7))."""
 
@@ -146,6 +151,18 @@ class Host(Kind[str]):
         return value
 
 
+class ServerName(Kind[str]):
+    """A name or an address that a server's certificate is to be for."""
+
+    words = "host name or address"
+
+    def read(self, given: object) -> str:
+        return read_host(self.text(given, "must be a host name or an address").lower())
+
+    def show(self, value: str) -> str:
+        return value
+
+
 class Url(Kind[BackendUrl]):
     """The URL of one endpoint of a backend."""
 
@@ -159,11 +176,10 @@ class Url(Kind[BackendUrl]):
             raise ValueError(f"has blanks or control characters in it: {shown(text)}")
         scheme, separator, _ = text.partition("://")
         if not separator:
-            raise ValueError(f"must begin with http://, as in http://{text.lstrip('/')}")
-        if scheme.lower() == "https":
-            raise ValueError("https:// is not built yet in this version; use http://")
-        if scheme.lower() != "http":
-            raise ValueError(f"must begin with http://, not {scheme}://")
+            raise ValueError(f"must begin with http:// or https://, as in http://{text.lstrip('/')}")
+        default_port = _DEFAULT_PORTS.get(scheme.lower())
+        if default_port is None:
+            raise ValueError(f"must begin with http:// or https://, not {scheme}://")
         if "@" in text:  # not repeated: it may be a password
             raise ValueError("must not hold a user or password, nor any other @")
         try:
@@ -178,7 +194,7 @@ class Url(Kind[BackendUrl]):
         if port == 0 or parts.netloc.endswith(":"):
             raise ValueError(f"has no usable port: {shown(text)}")
         host = parts.netloc if port is None else parts.netloc.rpartition(":")[0]
-        return BackendUrl("http", read_host(host.lower()), 80 if port is None else port)
+        return BackendUrl(scheme.lower(), read_host(host.lower()), default_port if port is None else port)
 
     def show(self, value: BackendUrl) -> str:
         return str(value)
@@ -203,6 +219,23 @@ class Network(Kind[IpNetwork]):
 
     def show(self, value: IpNetwork) -> str:
         return str(value.network_address) if value.num_addresses == 1 else str(value)
+
+
+class Senders(Kind[Sender]):
+    """A network, or whoever connects over the unix socket: such a peer has no address to know it by."""
+
+    words = f"{Network.words}, or `{UNIX_SENDERS}` for whoever connects over a unix socket"
+    _NETWORK: ClassVar[Network] = Network()
+
+    def read(self, given: object) -> Sender:
+        if given == UNIX_SENDERS:
+            return "unix:"
+        if isinstance(given, str) and given.startswith(UNIX_PREFIX):
+            raise ValueError(f'must be "{UNIX_SENDERS}" without a path: it stands for every client of the unix socket')
+        return self._NETWORK.read(given)
+
+    def show(self, value: Sender) -> str:
+        return json.dumps(value) if value == UNIX_SENDERS else self._NETWORK.show(value)
 
 
 class StateUrl(Kind[str]):

@@ -29,6 +29,7 @@ def clashes(config: Config, route_names: frozenset[str]) -> Iterator[Clash]:
     """All of them. `route_names`: of all routes of the file, also of those that are not in `config` for having a fault."""
     yield from _addresses(config)
     yield from _backends(config)
+    yield from _backend_tls(config)
     yield from _routes(config.rollout)
     yield from _plan(config.rollout, route_names)
     guardrails, limits = config.guardrails, config.limits
@@ -55,6 +56,15 @@ def _addresses(config: Config) -> Iterator[Clash]:
     for name, section in (("listen", config.listen), ("admin", config.admin)):
         if not isinstance(section.address, TcpAddress) and "port" in section.model_fields_set:
             yield Clash("has no meaning: the host is a unix socket", ((name, "port"), (name, "host")))
+
+
+def _backend_tls(config: Config) -> Iterator[Clash]:
+    for name, backend in (("legacy", config.backends.legacy), ("domain", config.backends.domain)):
+        tls, here = backend.tls, ("backends", name, "tls")
+        if tls.key is not None and tls.cert is None:
+            yield Clash("has no meaning without `cert`", ((*here, "key"), (*here, "cert")))
+        if tls.ca is not None and not tls.verify:
+            yield Clash("has no meaning while `verify` is false", ((*here, "ca"), (*here, "verify")))
 
 
 def _backends(config: Config) -> Iterator[Clash]:

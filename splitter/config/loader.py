@@ -8,20 +8,22 @@ Invariants: `parse` is pure; a ConfigError names every fault that can be seen at
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from splitter.config.checks import clashes
+from splitter.config.checks import Clash, clashes
 from splitter.config.document import MAX_CHARACTERS, Document, Path, Tree, dotted, read_document
 from splitter.config.environment import VARIABLES, Overlay, lay_over, read_environment
+from splitter.config.on_disk import file_clashes
 from splitter.config.schema import DEFAULT, Config, Given, leaves
 from splitter.config.sections import Admin, Section
 from splitter.config.sentences import sentences
 from splitter.errors import ConfigError, Fault
 
+Rules = Callable[[Config, frozenset[str]], Iterator[Clash]]
 _MOST_BYTES: Final = MAX_CHARACTERS * 4
 
 
@@ -31,7 +33,7 @@ def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
     Raises ConfigError with everything that is wrong.
     """
     if path is None:
-        return parse("", "no file", environ)
+        return parse("", "no file", environ, _with_files)
     source = str(path)
     try:
         with path.open("rb") as file:
@@ -48,15 +50,20 @@ def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError((Fault("", f"is not UTF-8: byte 0x{content[error.start]:02x}", source, line),)) from None
-    return parse(text, source, environ)
+    return parse(text, source, environ, _with_files)
 
 
-def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
+def _with_files(config: Config, route_names: frozenset[str]) -> Iterator[Clash]:
+    yield from clashes(config, route_names)
+    yield from file_clashes(config)
+
+
+def parse(text: str, source: str, environ: Mapping[str, str], rules: Rules = clashes) -> Config:
     """The configuration of a YAML text under an environment. `source` is what faults call the text.
 
     Raises ConfigError with everything that is wrong.
     """
-    return _Reading(text, source, environ).config()
+    return _Reading(text, source, environ).config(rules)
 
 
 class _Reading:
@@ -71,13 +78,13 @@ class _Reading:
         self._faults: list[Fault] = [*self._document.faults, *self._overlay.faults]
         self._faulty: list[Path] = [_undotted(fault.path) for fault in self._overlay.faults]
 
-    def config(self) -> Config:
+    def config(self, rules: Rules) -> Config:
         tree = self._document.tree
         self._refuse_environment_only(tree)
         lay_over(tree, self._overlay.values)
         names = _route_names(tree)
         config, kept = self._validate(tree)
-        for clash in clashes(config, names):
+        for clash in rules(config, names):
             paths = [kept.original(path) for path in clash.rests_on]
             if not any(_touches(path, faulty) for path in paths for faulty in self._faulty):
                 self._fault(next(filter(self._is_given, paths), paths[0]), clash.message)

@@ -47,6 +47,14 @@ class Route(Section):
         default=None, description="Its own key; left out: `rollout.key`. Only here `path:PARAMETER` may be used."
     )
 
+    fallback_methods: Annotated[tuple[str, ...], Listing(Method(), example="[POST]")] = Field(
+        default=(),
+        description=(
+            "Methods that may be sent to legacy after domain failed them, besides `fallback.methods`. Danger: what domain "
+            "had done before it failed is done twice."
+        ),
+    )
+
     @field_validator("key")
     @classmethod
     def _parameters_exist(cls, key: tuple[KeySource, ...] | None, info: ValidationInfo) -> tuple[KeySource, ...] | None:
@@ -178,6 +186,13 @@ class Fallback(Section):
         description=(
             "Methods that may be sent a second time once something was sent. Danger: with POST here a request can be "
             "carried out twice."
+        ),
+    )
+    idempotency_key: Annotated[bool, Flag()] = Field(
+        default=False,
+        description=(
+            "Whether a request with an `Idempotency-Key` may be sent a second time whatever its method. Danger: safe only "
+            "if legacy knows the keys that domain has seen."
         ),
     )
     max_body_bytes: Annotated[int, Size(0, 64 << 20)] = Field(

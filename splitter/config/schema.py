@@ -25,7 +25,6 @@ _UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("rollout.plan", "the plan is checked, but no stage is started yet"),
     ("rollout.tunnel_grace", "there is no rollback yet that could close tunnels"),
     ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
-    ("state", "no state is kept yet: what is in force comes from file and environment"),
 )
 
 
@@ -96,6 +95,10 @@ class Config(Section):
         sentences = [f"{prefix}: {sentence}" for prefix, sentence in _UNBUILT if is_given(prefix)]
         if self.mirror.percent > 0:
             sentences.append("mirror.percent: requests are not mirrored yet")
+        for name in ("legacy", "domain"):
+            urls = getattr(self.backends, name).urls
+            if is_given(f"backends.{name}.tls") and not any(url.scheme == "https" for url in urls):
+                sentences.append(f"backends.{name}.tls: none of its URLs is https://")
         if self.rollout.force == "token" and self.admin.token is None:
             sentences.append("rollout.force: nobody can force a side, because SPLITTER_ADMIN_TOKEN is not set")
         return tuple(sentences)
@@ -114,7 +117,9 @@ class Leaf:
     def show(self) -> str:
         """As one would write it in the file; secrets hidden."""
         kind = kind_of(self.field)
-        return kind.show(self.value) if kind else "[]"
+        if kind is None:
+            return "null" if self.value is None else "[]"
+        return kind.show(self.value)
 
 
 def kind_of(field: FieldInfo) -> Kind[Any] | None:
@@ -128,7 +133,8 @@ def key_of(name: str, field: FieldInfo) -> str:
 
 
 def leaves(section: BaseModel, prefix: str = "") -> Iterator[Leaf]:
-    """Every value of a section and of those in it, in the order of the schema. An empty list of sections is one value."""
+    """Every value of a section and of those in it, in the order of the schema. An empty list of sections, and one that is
+    left out, is one value."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         path = f"{prefix}{key_of(name, field)}"

@@ -8,23 +8,27 @@ name in the file.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from splitter.client_tls import ClientTls
 from splitter.config.addresses import (
     MAX_PORT,
     UNIX_PREFIX,
     BackendUrl,
     Host,
-    IpNetwork,
-    Network,
+    Sender,
+    Senders,
+    ServerName,
     StateUrl,
     TcpAddress,
     UnixAddress,
     Url,
 )
-from splitter.config.kinds import Kind, Listing, Nullable, shown
+from splitter.config.files import FileMode, FilePath, TlsVersion
+from splitter.config.kinds import Flag, Kind, Listing, Nullable, Word, shown
 from splitter.config.numbers import SHARE, Count, Duration, Size
 from splitter.config.traffic import ProbePath
 
@@ -61,19 +65,6 @@ class Workers(Kind[int | Literal["auto"]]):
         return str(value)
 
 
-class NoTls(Kind[None]):
-    """The place of TLS settings, until there is TLS."""
-
-    words = "`null`"
-
-    def read(self, given: object) -> None:
-        if given is not None:
-            raise ValueError("TLS is not built yet in this version; take the key out and end TLS in front of the splitter")
-
-    def show(self, value: None) -> str:
-        return "null"
-
-
 class Token(Kind[SecretStr | None]):
     """A secret that travels in a header; it is never repeated, not even in a fault."""
 
@@ -95,10 +86,16 @@ class Listener(Section):
 
     host: Annotated[str, Host()] = Field(
         default="0.0.0.0",
-        description="Address to listen on. `0.0.0.0` or `::` is every address; `unix:/path` is a socket file, without port.",
+        description=(
+            "Address to listen on. `0.0.0.0` is every IPv4 address, `::` every IPv6 and IPv4 address; `unix:/path` is a "
+            "socket file, without port."
+        ),
     )
     port: Annotated[int, Count(0, MAX_PORT)] = Field(
         default=8000, description="Port to listen on; 0 lets the system choose."
+    )
+    socket_mode: Annotated[int, FileMode()] = Field(
+        default=0o666, description="Who may connect to a socket file: its mode, as for chmod."
     )
 
     @property
@@ -106,6 +103,20 @@ class Listener(Section):
         if self.host.startswith(UNIX_PREFIX):
             return UnixAddress(self.host.removeprefix(UNIX_PREFIX))
         return TcpAddress(self.host, self.port)
+
+
+class Tls(Section):
+    """TLS on the public side. The files are read again when they change and on SIGHUP; connections go on."""
+
+    cert: Annotated[Path, FilePath()] = Field(description="The certificate and, behind it, those it rests on. PEM.")
+    key: Annotated[Path, FilePath()] = Field(description="Its private key, without a passphrase. PEM.")
+    min_version: Annotated[Literal["1.2", "1.3"], TlsVersion()] = Field(
+        default="1.2", description="Older clients can't connect."
+    )
+    client_ca: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None,
+        description="Only clients with a certificate of one of these authorities can connect. PEM; `null`: all clients can.",
+    )
 
 
 class Listen(Listener):
@@ -118,12 +129,40 @@ class Listen(Listener):
             "0: all in one process, for debugging."
         ),
     )
-    tls: Annotated[None, NoTls()] = Field(default=None, description="Not built yet: only `null`.")
-    trusted_proxies: Annotated[tuple[IpNetwork, ...], Listing(Network(), example='["10.0.0.0/8"]')] = Field(
+    reuse_port: Annotated[bool, Flag()] = Field(
+        default=False,
+        description=(
+            "Whether several splitters may listen on the same port; the kernel shares new connections out among them, and "
+            "one of them may stop without a client noticing."
+        ),
+    )
+    tls: Tls | None = Field(default=None, description="TLS with this certificate; `null`: plain HTTP.")
+    proxy_protocol: Annotated[tuple[Sender, ...], Listing(Senders(), example='["10.0.0.0/8"]')] = Field(
         default=(),
         description=(
-            "Proxies in front whose `X-Forwarded-*` is believed. Danger: whoever is in these networks can claim any client "
-            "address, and with `client_ip` as key choose a bucket."
+            "Load balancers that begin each connection with a PROXY header, version 1 or 2, that says whose it is. Danger: "
+            "from them nothing works without one; and whoever is in these networks can claim any client address."
+        ),
+    )
+    trusted_proxies: Annotated[tuple[Sender, ...], Listing(Senders(), example='["10.0.0.0/8"]')] = Field(
+        default=(),
+        description=(
+            "Proxies in front whose forwarding fields are believed, those that `forwarded` names. Danger: whoever is in "
+            "these networks can claim any client address, and with `client_ip` as key choose a bucket."
+        ),
+    )
+    forwarded: Annotated[str, Word(("x", "rfc7239", "both"))] = Field(
+        default="x",
+        description=(
+            "How backends are told whose a request is: `X-Forwarded-*`, `Forwarded` (RFC 7239), or both. The client's "
+            "address is read from `Forwarded` with `rfc7239`, else from `X-Forwarded-For`."
+        ),
+    )
+    traceparent: Annotated[str, Word(("pass", "make"))] = Field(
+        default="pass",
+        description=(
+            "W3C trace context: `pass` leaves it as it came; `make` begins a trace, sampled, where none came or a "
+            "malformed one."
         ),
     )
 
@@ -139,6 +178,9 @@ class Admin(Listener):
     )
     port: Annotated[int, Count(0, MAX_PORT)] = Field(
         default=8090, description="Port of the admin API; 0 lets the system choose."
+    )
+    socket_mode: Annotated[int, FileMode()] = Field(
+        default=0o600, description="Who may connect to a socket file, and so may do anything: its mode, as for chmod."
     )
     token: Annotated[SecretStr | None, Token()] = Field(
         default=None,
@@ -177,6 +219,33 @@ class Eject(Section):
     )
 
 
+class BackendTls(Section):
+    """How `https://` endpoints are spoken to. Files are read again, for new connections, when they change."""
+
+    ca: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None, description="The authorities that its certificate must come from. PEM; `null`: the system's."
+    )
+    cert: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None, description="The certificate that the splitter shows, if it is asked for one. PEM."
+    )
+    key: Annotated[Path | None, Nullable(FilePath())] = Field(
+        default=None, description="Its private key, without a passphrase. PEM; `null`: it is in the file of `cert`."
+    )
+    server_name: Annotated[str | None, Nullable(ServerName())] = Field(
+        default=None, description="The name asked for (SNI) and looked for in the certificate; `null`: the host of the URL."
+    )
+    verify: Annotated[bool, Flag()] = Field(
+        default=True,
+        description=(
+            "Whether the certificate is checked. Danger: `false` lets whoever stands in between read and change everything."
+        ),
+    )
+
+    def client(self) -> ClientTls:
+        """The part that is about files."""
+        return ClientTls(self.ca, self.cert, self.key, self.verify)
+
+
 class BackendConfig(Section):
     """One implementation of the service."""
 
@@ -201,9 +270,19 @@ class BackendConfig(Section):
         alias="idle_timeout",
         description="Silence in the middle of a response, and how long a connection without work is kept.",
     )
-    max_connections: Annotated[int, Count(1, 100_000)] = Field(
-        default=256, description="Connections to this backend at once, per worker; further requests wait for one."
+    tunnel_idle_timeout_s: Annotated[float, Duration(0.1, 604_800)] = Field(
+        default=3600.0,
+        alias="tunnel_idle_timeout",
+        description="Silence in a WebSocket or another tunnel, from both sides, after which it is closed.",
     )
+    max_connections: Annotated[int, Count(1, 100_000)] = Field(
+        default=256,
+        description=(
+            "Connections to each of its endpoints at once, per worker. Four times as many requests may wait for one; more "
+            "are answered with 503."
+        ),
+    )
+    tls: BackendTls = Field(default=BackendTls(), description="How `https://` endpoints are spoken to.")
     health: Health = Field(default=Health(), description="Active probes.")
     eject: Eject = Field(default=Eject(), description="Passive ejection.")
 
@@ -251,6 +330,13 @@ class Limits(Section):
     )
     keepalive_timeout_s: Annotated[float, Duration(0.1, 86_400)] = Field(
         default=75.0, alias="keepalive_timeout", description="How long a client's idle connection is kept open."
+    )
+    max_connections: Annotated[int, Count(1, 1_000_000)] = Field(
+        default=10_000,
+        description=(
+            "Clients' connections at once, per worker. When they are all taken, those that nobody uses are closed and new "
+            "clients wait. Fewer if the process may not open so many files (`ulimit -n`)."
+        ),
     )
     drain_timeout_s: Annotated[float, Duration(0, 86_400)] = Field(
         default=30.0,

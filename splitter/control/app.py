@@ -15,10 +15,10 @@ import orjson
 from aiohttp import web
 
 from splitter import __version__
+from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
 from splitter.metrics import CONTENT_TYPE, Reading, render
-from splitter.routing import BUCKETS
 from splitter.snapshot import Plane
 
 HEALTH: Final = "/api/v1/monitoring/health"
@@ -43,6 +43,7 @@ class State:
     clock: Callable[[], float]
     started_s: float
     life: Life = Life.STARTING
+    certificates: CertificateWatch | None = None
 
 
 class Audience(Enum):
@@ -85,12 +86,9 @@ def _problems(state: State, audience: Audience) -> list[str]:
         for endpoint in state.prober.endpoints
         if not endpoint.up
     ]
-    if state.controller.reload_fault:
-        why = f": {state.controller.reload_fault}" if operators else ""
-        found.append(f"the last reload of the configuration failed{why}")
-    if state.controller.restart_needed:
-        what = f": {', '.join(state.controller.restart_needed)}" if operators else ""
-        found.append(f"the configuration has changes that need a restart{what}")
+    found += state.controller.problems(details=operators)
+    if state.certificates is not None:
+        found += state.certificates.problems(in_full=operators)
     dead = [worker.slot for worker in state.plane.workers() if not worker.pid]
     if dead:
         found.append(f"workers that died are not running again yet: {len(dead)}")
@@ -153,25 +151,5 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def _rollout(request: web.Request) -> web.Response:
-    """What is in force, and which layer each value came from."""
-    state = request.app[STATE]
-    config = state.controller.config
-    snapshot = state.controller.snapshot()
-    table = snapshot.table
-    origins = config.origins
-    body = {
-        "use_domain_service": {
-            "value": table.domain_enabled,
-            "from": origins.get("rollout.use_domain_service", "default"),
-        },
-        "percent": {
-            "value": table.default.threshold * 100 / BUCKETS,
-            "from": origins.get("rollout.percent", "default"),
-        },
-        "rolled_back": table.rolled_back,
-        "domain_ejected": snapshot.domain_ejected,
-        "routes": {rule.name: rule.threshold * 100 / BUCKETS for rule in table.routes},
-        "key": [f"{s.kind}:{s.name}" if s.name else s.kind for s in table.default.sources],
-        "force": table.force.value,
-    }
-    return _json(body)
+    """What is in force, which layer each value came from, and what is wrong."""
+    return _json(request.app[STATE].controller.status())

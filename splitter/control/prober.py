@@ -15,6 +15,7 @@ from typing import Final
 
 import aiohttp
 
+from splitter.client_tls import Renewed, refusal_of
 from splitter.tasks import Tasks
 
 _UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
@@ -22,14 +23,20 @@ _UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """`url` of one endpoint's health page; after how many answers or silences in a row it counts as up or down."""
+    """`endpoint` is the URL of the configuration, `url` that of its health page; the thresholds count probes in a row.
+
+    `tls` is what an `https` endpoint is spoken to with, as requests are, `server_name` another name than the URL's.
+    """
 
     backend: str
+    endpoint: str
     url: str
     interval_s: float
     timeout_s: float
     healthy_after: int
     unhealthy_after: int
+    tls: Renewed | None = None
+    server_name: str | None = None
 
 
 @dataclass(slots=True)
@@ -58,9 +65,15 @@ class EndpointState:
 
 
 class Prober:
-    """Probes all endpoints until closed; `on_change` hears when a backend as a whole goes up or down."""
+    """Probes all endpoints until closed.
 
-    def __init__(self, settings: tuple[ProbeSettings, ...], on_change: Callable[[str, bool], Awaitable[object]]) -> None:
+    `on_change` hears when an endpoint goes up or down: the backend's name, whether it is up, which of its endpoints are
+    down.
+    """
+
+    def __init__(
+        self, settings: tuple[ProbeSettings, ...], on_change: Callable[[str, bool, frozenset[str]], Awaitable[object]]
+    ) -> None:
         self.endpoints = tuple(EndpointState(setting) for setting in settings)
         self._on_change = on_change
         self._running: asyncio.Task[None] | None = None
@@ -73,6 +86,10 @@ class Prober:
             found[name] = found.get(name, False) or endpoint.up
         return found
 
+    def down(self, backend: str) -> frozenset[str]:
+        """The URLs of a backend's endpoints that are down."""
+        return frozenset(e.settings.endpoint for e in self.endpoints if e.settings.backend == backend and not e.up)
+
     async def run(self, tasks: Tasks) -> None:
         """Probe everything once, at once and to the last consequence, then leave the rounds to `tasks`.
 
@@ -83,7 +100,7 @@ class Prober:
         for endpoint, fault in zip(self.endpoints, faults, strict=True):
             endpoint.up, endpoint.fault = fault == "", fault
         for name, up in self.up().items():
-            await self._on_change(name, up)
+            await self._on_change(name, up, self.down(name))
         self._running = tasks.start(self._rounds(session), "prober")
 
     def stop(self) -> None:
@@ -101,20 +118,24 @@ class Prober:
         while True:
             await asyncio.sleep(endpoint.settings.interval_s)
             fault = await self._probe(session, endpoint)
-            before = self.up()
             if endpoint.observe(fault):
                 name = endpoint.settings.backend
-                after = self.up()[name]
-                if after != before[name]:
-                    await self._on_change(name, after)
+                await self._on_change(name, self.up()[name], self.down(name))
 
     @staticmethod
     async def _probe(session: aiohttp.ClientSession, endpoint: EndpointState) -> str:
         settings = endpoint.settings
         timeout = aiohttp.ClientTimeout(total=settings.timeout_s)
         try:
-            async with session.get(settings.url, timeout=timeout, allow_redirects=False) as response:
+            tls = settings.tls.context() if settings.tls is not None else True
+            async with session.get(
+                settings.url, timeout=timeout, allow_redirects=False, ssl=tls, server_hostname=settings.server_name
+            ) as response:
                 return f"answered {response.status}" if response.status >= 500 else ""
+        except aiohttp.ClientConnectorCertificateError as error:
+            return refusal_of(error.certificate_error) or str(error)
+        except aiohttp.ClientConnectorError as error:
+            return refusal_of(error.os_error) or str(error)
         except TimeoutError:
             return f"no answer within {settings.timeout_s:g} s"
         except _UNREACHABLE as error:

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 from watchfiles import awatch
 
-from splitter.config import Config, load
+from splitter.config import Config, Listen, load
 from splitter.control.controller import Controller
 from splitter.errors import ConfigError, SplitterError
 
@@ -27,6 +27,8 @@ _LIVE: Final = frozenset({"rollout", "guardrails"})
 """What the control plane alone goes by, or hands out with each snapshot."""
 _BOUND: Final = frozenset({"engine", "admin", "state"})
 """What the process was started for: it can't be taken up while running."""
+_SOCKET: Final = ("host", "port", "socket_mode", "reuse_port")
+"""The same, of `listen`: what its sockets were opened with."""
 
 
 _LOOK_EVERY_MS: Final = 1000
@@ -39,8 +41,7 @@ class RenewalError(SplitterError):
 def needs_restart(before: Config, after: Config) -> tuple[str, ...]:
     """The parts that differ and can't be taken up while running."""
     names = [name for name in _sections(before, after) if name in _BOUND]
-    if before.listen.address != after.listen.address:
-        names.append("listen.host, listen.port")
+    names += [f"listen.{key}" for key in _SOCKET if getattr(before.listen, key) != getattr(after.listen, key)]
     return tuple(names)
 
 
@@ -53,9 +54,9 @@ def needs_renewal(before: Config, after: Config) -> bool:
     return bool(names)
 
 
-def _elsewhere(before: Config, after: Config) -> object:
-    """The listen section of `after` at the address of `before`."""
-    return after.listen.model_copy(update={"host": before.listen.host, "port": before.listen.port})
+def _elsewhere(before: Config, after: Config) -> Listen:
+    """The listen section of `after` with the sockets of `before`."""
+    return after.listen.model_copy(update={key: getattr(before.listen, key) for key in _SOCKET})
 
 
 def _sections(before: Config, after: Config) -> list[str]:
@@ -80,13 +81,13 @@ def _text(file: Path) -> str:
 
 
 class Reloader:
-    """Reads the configuration again whenever `wanted` is set."""
+    """Reads the configuration again when its file changes, and whenever `wanted` is set."""
 
-    def __init__(self, path: Path | None, controller: Controller, renew: Renew, wanted: asyncio.Event) -> None:
+    def __init__(self, path: Path | None, controller: Controller, renew: Renew) -> None:
         self._path = path
         self._controller = controller
         self._renew = renew
-        self._wanted = wanted
+        self.wanted = asyncio.Event()
         self._started_with = controller.config
 
     async def run(self) -> None:
@@ -94,8 +95,8 @@ class Reloader:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
             while True:
-                await self._wanted.wait()
-                self._wanted.clear()
+                await self.wanted.wait()
+                self.wanted.clear()
                 await self.reload()
 
     async def _watch(self) -> None:
@@ -119,7 +120,7 @@ class Reloader:
             changed = now != seen if seen is not None else _text(target) != self._controller.config.given.text
             seen = now
             if changed:
-                self._wanted.set()
+                self.wanted.set()
 
     async def reload(self) -> None:
         """Read the configuration again and put it in force, as far as a running process can."""

@@ -17,6 +17,12 @@ _PHRASES: Final = {413: "Content Too Large", 414: "URI Too Long"}
 """RFC 9110's names where Python's older ones have RFC 2616's."""
 
 
+def render_options(*, date: str, close: bool, client_minor: int) -> bytes:
+    """The answer to OPTIONS that is for the splitter itself (RFC 9110 section 9.3.7)."""
+    connection = b"Connection: close\r\n" if close else b"" if client_minor else b"Connection: keep-alive\r\n"
+    return b"HTTP/1.1 200 OK\r\nDate: %b\r\nAllow: %b\r\nContent-Length: 0\r\n%b\r\n" % (date.encode(), ALLOWED, connection)
+
+
 def render_error(
     status: int,
     code: str,

@@ -1,11 +1,9 @@
-"""Request heads: what is accepted, what is refused and with which status, and how a head is forwarded.
+"""Request heads: what is accepted, and what is refused with which status.
 
-Owns: request line policy, Host, request framing (RFC 9112 section 6.3), expectations, upgrades, forwarding fields.
-Must not know: sockets, backends' addresses, where the request will go.
-Invariants:
-- a head that comes out of `RequestHeadReader.read` has one meaning for every RFC 9112 reader: one Host, one framing, one
-  line per field, an origin-form (or `*`) target of visible ASCII;
-- what is forwarded is made only of what was checked.
+Owns: request line policy, Host, request framing (RFC 9112 section 6.3), expectations, upgrades, Max-Forwards.
+Must not know: sockets, backends' addresses, where the request will go, what is added when it is forwarded.
+Invariant: a head that comes out of `RequestHeadReader.read` has one meaning for every RFC 9112 reader: one Host, one
+framing, one line per field, an origin-form (or `*`) target of visible ASCII.
 """
 
 from __future__ import annotations
@@ -17,7 +15,8 @@ from typing import Final
 from httptools import HttpRequestParser
 
 from splitter.errors import BadRequest
-from splitter.http1.fields import DIGITS, TOKEN, FieldCollector, FieldsError, Pair, join_pairs, to_drop, tokens
+from splitter.http1.fields import DIGITS, TOKEN, FieldCollector, FieldsError, Pair, tokens
+from splitter.http1.trace import trace_id_of
 
 NO_BODY: Final = 0
 CHUNKED: Final = -1
@@ -33,6 +32,7 @@ _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 # (SOURCE, SETUP, ...) it takes for other protocols, and any token is a method (RFC 9110 section 9.1).
 _PLAIN_LINE: Final = (b"GET / HTTP/1.0\r\n", b"GET / HTTP/1.1\r\n")
 _REFUSED_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
+_JUDGED_METHODS: Final = _REFUSED_METHODS | {b"OPTIONS"}
 
 # A head with none of these needs no further look than its Host, and is forwarded as it came.
 _SPECIAL: Final = frozenset(
@@ -46,6 +46,8 @@ _SPECIAL: Final = frozenset(
         b"upgrade",
         b"http2-settings",
         b"expect",
+        b"max-forwards",
+        b"traceparent",
         b"x-forwarded-for",
         b"x-forwarded-proto",
         b"x-forwarded-host",
@@ -53,11 +55,7 @@ _SPECIAL: Final = frozenset(
         b"x-splitter-token",
     }
 )
-_REPLACED: Final = frozenset(
-    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"x-splitter-token"}
-)
-_REWRITTEN: Final = _SPECIAL - {b"content-length", b"expect"}
-_HOST_TOO: Final = _REPLACED | {b"host"}
+_REWRITTEN: Final = _SPECIAL - {b"content-length", b"expect", b"traceparent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +72,13 @@ class Shape:
     """What the field lines of a request say, whatever its request line is. Never changed once made.
 
     `lines` are the field lines as they came, each with its CRLF; `fields` their values by lower-case name; `body` a length
-    in bytes, NO_BODY or CHUNKED; `upgrade` the protocols asked for, empty without; `rewrite`: `lines` can't be forwarded
-    as they are, `pairs` (empty otherwise) are for building others.
+    in bytes, NO_BODY or CHUNKED; `upgrade` the protocols asked for, empty without; `request_id` and `trace_id` are empty
+    without one that can be used; `rewrite`: `lines` can't be forwarded as they are, `pairs` (empty otherwise) are for
+    building others.
     """
 
-    __slots__ = ("body", "expects_continue", "fields", "host", "keep_alive", "lines", "pairs", "rewrite", "upgrade",
-                 "wants_trailers")  # fmt: skip
+    __slots__ = ("body", "expects_continue", "fields", "host", "keep_alive", "lines", "pairs", "request_id", "rewrite",
+                 "trace_id", "upgrade", "wants_trailers")  # fmt: skip
 
     def __init__(self, lines: bytes, pairs: list[Pair], fields: dict[bytes, bytes], *, keep_alive: bool) -> None:
         self.lines = lines
@@ -91,6 +90,8 @@ class Shape:
         self.expects_continue = False
         self.wants_trailers = False
         self.upgrade = b""
+        self.request_id = b""
+        self.trace_id = b""
         self.rewrite = False
 
 
@@ -108,6 +109,14 @@ class RequestHead:
     shape: Shape
 
 
+class OwnAnswer(Exception):
+    """This request ends here: OPTIONS with `Max-Forwards: 0` asks what the splitter can do (RFC 9110 section 7.6.2)."""
+
+    def __init__(self, head: RequestHead) -> None:
+        super().__init__()
+        self.head = head
+
+
 _SHAPES_KEPT: Final = 2048
 _SHAPE_BYTES_KEPT: Final = 1024
 
@@ -119,15 +128,20 @@ class RequestHeadReader:
     instead of 7. The memory is bounded, and what is in it depends on nothing but those bytes.
     """
 
-    __slots__ = ("_collector", "_limits", "_shapes")
+    __slots__ = ("_collector", "_limits", "_rewrite_all", "_shapes")
 
-    def __init__(self, limits: HeadLimits) -> None:
+    def __init__(self, limits: HeadLimits, *, rewrite_all: bool = False) -> None:
+        """`rewrite_all`: what is added when forwarding may replace any field, so no head is forwarded as it came."""
         self._limits = limits
+        self._rewrite_all = rewrite_all
         self._collector = FieldCollector()
         self._shapes: dict[bytes, Shape] = {}
 
     def read(self, block: bytes) -> RequestHead:
-        """The head in `block`, which ends with the empty line. Raises BadRequest with the status RFC 9110 names."""
+        """The head in `block`, which ends with the empty line.
+
+        Raises BadRequest with the status RFC 9110 names, OwnAnswer when no backend is to see it.
+        """
         head = RequestHead()
         line = _REQUEST_LINE.match(block)
         if line is not None:
@@ -145,12 +159,23 @@ class RequestHeadReader:
             target = head.target
         if len(target) > self._limits.target_bytes:
             raise BadRequest(f"the target is longer than {self._limits.target_bytes} bytes", status=414, kind="uri_too_long")
-        if head.method in _REFUSED_METHODS:
-            raise BadRequest(f"{head.method.decode()} is not for this server", status=405, kind="method_not_allowed")
         head.path, _, head.query = target.partition(b"?")
         head.shape = shape
         head.fields = shape.fields
+        if head.method in _JUDGED_METHODS:
+            self._judge_method(head)
         return head
+
+    @staticmethod
+    def _judge_method(head: RequestHead) -> None:
+        if head.method in _REFUSED_METHODS:
+            raise BadRequest(f"{head.method.decode()} is not for this server", status=405, kind="method_not_allowed")
+        hops = head.fields.get(b"max-forwards")
+        if hops is not None:
+            if DIGITS.fullmatch(hops) is None:
+                raise BadRequest("Max-Forwards is not one whole number")
+            if not int(hops):
+                raise OwnAnswer(head)
 
     def _new_shape(self, lines: bytes) -> Shape:
         shape = self._read_fields(lines, 1)
@@ -169,6 +194,7 @@ class RequestHeadReader:
             status, kind = (431, "headers_too_large") if error.too_many else (400, "bad_request")
             raise BadRequest(f"the request head: {error}", status=status, kind=kind) from None
         shape = Shape(lines[:-2], collector.pairs, collector.fields, keep_alive=minor == 1)
+        shape.rewrite = self._rewrite_all
         self._check_host(shape, minor, authority)
         if not _SPECIAL.isdisjoint(shape.fields):
             self._apply_special(shape, minor)
@@ -199,8 +225,11 @@ class RequestHeadReader:
             absolute = _ABSOLUTE.fullmatch(target)
             if absolute is None:
                 raise BadRequest("the target is neither a path nor an http URL")
-            authority, rest = absolute[1], absolute[2] or b"/"
-            head.target = rest if rest.startswith(b"/") else b"/" + rest
+            authority, rest = absolute[1], absolute[2] or b""
+            if method == b"OPTIONS" and not rest:
+                head.target = b"*"  # RFC 9112 section 3.2.4: that is how a client asks a proxy for it
+            else:
+                head.target = rest if rest.startswith(b"/") else b"/" + rest
         return self._read_fields(block[line.end() :], head.minor, authority)
 
     def _check_host(self, shape: Shape, minor: int, authority: bytes | None) -> None:
@@ -241,6 +270,10 @@ class RequestHeadReader:
                 raise BadRequest("the only expectation met here is 100-continue", status=417, kind="expectation_failed")
             shape.expects_continue = shape.body != NO_BODY
         shape.wants_trailers = b"trailers" in tokens(fields.get(b"te", b""))
+        request_id = fields.get(b"x-request-id", b"")
+        if _REQUEST_ID.fullmatch(request_id):
+            shape.request_id = request_id
+        shape.trace_id = trace_id_of(fields.get(b"traceparent", b""))
         if connection is not None or not _REWRITTEN.isdisjoint(fields):
             shape.rewrite = True
 
@@ -274,68 +307,3 @@ def _fault_of_line(line: bytes) -> str:
     if any(byte < 0x21 or byte > 0x7E for byte in line.replace(b" ", b"")):
         return "the request line has bytes that are not visible ASCII"
     return "the request line is not METHOD TARGET HTTP/1.1"
-
-
-# --- forwarding -----------------------------------------------------------------------------------------------------
-
-
-class Forwarded:
-    """What is said of a client to the backend: the part of it that is the same for a whole connection."""
-
-    __slots__ = ("peer", "plain", "proto", "trusted")
-
-    def __init__(self, peer: bytes, proto: bytes, *, trusted: bool) -> None:
-        self.peer = peer
-        self.proto = proto
-        self.trusted = trusted
-        address = b"X-Forwarded-For: " + peer + b"\r\n" if peer else b""
-        self.plain = address + b"X-Forwarded-Proto: " + proto + b"\r\nX-Forwarded-Host: "
-
-
-def request_id_of(head: RequestHead) -> bytes | None:
-    """The client's own request id, if it is one that can be logged and forwarded as it is."""
-    value = head.fields.get(b"x-request-id")
-    return value if value is not None and _REQUEST_ID.fullmatch(value) else None
-
-
-def render_request(head: RequestHead, target: bytes, forwarded: Forwarded, request_id: bytes, authority: bytes) -> bytes:
-    """The head for the backend. `authority` is its own name, for clients of HTTP/1.0 that sent no Host."""
-    shape = head.shape
-    if shape.rewrite or not head.minor:
-        return _render_rewritten(head, target, forwarded, request_id, authority)
-    return (
-        b"%b %b HTTP/1.1\r\n%b%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 splitter\r\n\r\n"
-        % (head.method, target, shape.lines, forwarded.plain, shape.host, request_id)
-    )  # fmt: skip
-
-
-def _render_rewritten(head: RequestHead, target: bytes, forwarded: Forwarded, request_id: bytes, authority: bytes) -> bytes:
-    shape, fields = head.shape, head.fields
-    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
-    ours = _REPLACED
-    if fields.get(b"host") != shape.host:  # none in HTTP/1.0, or an absolute target said otherwise
-        lines.append(b"Host: " + (shape.host or authority) + b"\r\n")
-        ours = _HOST_TOO
-    lines.append(join_pairs(shape.pairs, to_drop(fields.get(b"connection")) | ours))
-    if shape.body == CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    options = []
-    if shape.upgrade:
-        lines.append(b"Upgrade: " + shape.upgrade + b"\r\n")
-        options.append(b"Upgrade")
-    if shape.wants_trailers:
-        lines.append(b"TE: trailers\r\n")
-        options.append(b"TE")
-    if options:
-        lines.append(b"Connection: " + b", ".join(options) + b"\r\n")
-    # From a peer we trust these fields tell of hops before us; from anyone else they are only claims.
-    known = fields if forwarded.trusted else {}
-    chain = [part for part in (known.get(b"x-forwarded-for"), forwarded.peer) if part]
-    if chain:
-        lines.append(b"X-Forwarded-For: " + b", ".join(chain) + b"\r\n")
-    lines.append(b"X-Forwarded-Proto: " + (known.get(b"x-forwarded-proto") or forwarded.proto) + b"\r\n")
-    host = known.get(b"x-forwarded-host") or shape.host
-    if host:
-        lines.append(b"X-Forwarded-Host: " + host + b"\r\n")
-    lines.append(b"X-Request-Id: %b\r\nVia: 1.%d splitter\r\n\r\n" % (request_id, head.minor))
-    return b"".join(lines)

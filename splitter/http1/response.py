@@ -20,6 +20,7 @@ from splitter.http1.request import CHUNKED, NO_BODY
 UNTIL_CLOSE: Final = -2
 """`body` of a response without any length: all that comes until the backend closes."""
 
+CONTINUE: Final = 100
 SWITCHING: Final = 101
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")

@@ -18,19 +18,22 @@ from typing import TYPE_CHECKING, Final, cast
 
 from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
-from splitter.http1.request import CHUNKED, RequestHead
-from splitter.proxy.flow import Hold, ReadGate
+from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
+from splitter.proxy.flow import Hold, ReadGate, untaken_bytes
 from splitter.proxy.relay import Exchange
 from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from splitter.http1.request import Forwarded
+    from splitter.http1.forwarding import Client
     from splitter.proxy.plane import DataPlane
+    from splitter.routing import Backend
 
 _HIGH_WATER_BYTES: Final = 256 * 1024
 _LOW_WATER_BYTES: Final = 64 * 1024
 _PIPELINE_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 5.0
+_STALLED_S: Final = 60.0
+"""As long as a backend may be silent in mid-response, a client may be in taking the last one."""
 # RFC 9112 section 2.2: empty lines before a request line are to be skipped.
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 _CR: Final = 0x0D
@@ -65,27 +68,31 @@ class Downstream(asyncio.Protocol):
         "_exchange",
         "_head_begun",
         "_left_bytes",
+        "_peer",
         "_phase",
         "_plane",
+        "_proto",
         "_pumping",
+        "_served",
         "_tunnel",
-        "_unsent_bytes",
+        "_untaken_bytes",
         "_writable",
+        "client",
         "deadline_s",
-        "forwarded",
         "gate",
-        "peer",
         "slot",
         "transport",
     )
 
     transport: asyncio.Transport
     gate: ReadGate
-    forwarded: Forwarded
-    peer: str
+    client: Client
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, peer: str | None = None, proto: bytes = b"http") -> None:
+        """`peer`: the client's address where the connection is not its own; `proto`: http, or https."""
         self._plane = plane
+        self._peer = peer
+        self._proto = proto
         self._phase = _HEAD
         self._buffer = b""
         self._exchange: Exchange | None = None
@@ -95,7 +102,8 @@ class Downstream(asyncio.Protocol):
         self._body_bytes = 0
         self._chunks: ChunkedReader | None = None
         self._pumping = False
-        self._unsent_bytes = 0
+        self._served = False
+        self._untaken_bytes = 0
         self._writable = True
         self.deadline_s = inf
         self.slot = 0
@@ -106,11 +114,13 @@ class Downstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         self.gate = ReadGate(self.transport)
-        name = transport.get_extra_info("peername")
-        self.peer = name[0] if isinstance(name, tuple) else ""
-        self.forwarded = self._plane.forwarded_for(self.peer)
+        peer = self._peer
+        if peer is None:
+            name = transport.get_extra_info("peername")
+            peer = name[0] if isinstance(name, tuple) else ""
+        self.client = self._plane.client_at(peer, self._proto)
         self._plane.on_connected(self)
-        self._plane.wheel.set(self, self._plane.first_byte_timeout_s)
+        self._plane.wheel.set(self, self._plane.first_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         self._plane.stats.downstream_read_bytes += len(data)
@@ -147,6 +157,7 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
+        self._untaken_bytes = untaken_bytes(self.transport)
         served = self._tunnel or self._exchange
         if served is not None:
             served.on_downstream_full()
@@ -164,7 +175,7 @@ class Downstream(asyncio.Protocol):
         phase = self._phase
         if phase is _HEAD:
             if not self._buffer:
-                self.transport.close()
+                self._close_when_taken()
             elif self._writable:
                 error = BadRequest("the request head took too long", status=408, kind="request_timeout")
                 self._refuse(error)
@@ -173,17 +184,40 @@ class Downstream(asyncio.Protocol):
         elif served := self._tunnel or self._exchange:
             served.on_timeout()
         else:
-            self._check_progress()
+            self._close_when_taken()
 
     # --- for the exchange ---
+
+    @property
+    def peer(self) -> str:
+        """The client's address, empty on a unix socket."""
+        return self.client.address
 
     @property
     def writable(self) -> bool:
         return self._writable
 
+    def progressing(self) -> bool:
+        """Whether the client has taken some of what waits for it since this was last asked."""
+        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
+        return self._untaken_bytes < before
+
     def busy(self) -> bool:
         """Whether something would be lost by closing now."""
         return self._phase is not _HEAD or bool(self._buffer)
+
+    def idle_s(self, now_s: float) -> float:
+        """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
+        if self.busy() or self.transport.get_write_buffer_size():
+            return 0.0
+        timeout_s = self._plane.keepalive_timeout_s if self._served else self._plane.first_timeout_s
+        return max(0.0, now_s + timeout_s - self.deadline_s)
+
+    def leave(self, backend: Backend) -> None:
+        """End what streams from this backend."""
+        served = self._tunnel or self._exchange
+        if served is not None and served.backend is backend:
+            served.cut()
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():
@@ -206,6 +240,7 @@ class Downstream(asyncio.Protocol):
             self._linger()
             return
         self._phase = _HEAD
+        self._served = True
         if self.gate.reasons:
             self.gate.release(Hold.ANY)
         self._plane.wheel.set(self, self._plane.keepalive_timeout_s)
@@ -243,21 +278,36 @@ class Downstream(asyncio.Protocol):
         all_read = self._phase is _WAIT and not self._buffer
         self._phase = _LINGER
         self._buffer = b""
+        self._watch_the_end()
         if all_read:
             self.close()
         else:
             self.write_eof()
-        self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._plane.wheel.set(self, _LINGER_S)
 
-    def _check_progress(self) -> None:
+    def end_tunnel(self) -> None:
+        """Close once what was written is on its way, or the client takes no more of it."""
+        if self._phase is _CLOSED:
+            return
+        self._tunnel = None
+        self._phase = _LINGER
+        self._watch_the_end()
+        self.close()
+
+    def _watch_the_end(self) -> None:
+        self._untaken_bytes = untaken_bytes(self.transport)
+        self._plane.wheel.set(self, _STALLED_S if self.transport.get_write_buffer_size() else _LINGER_S)
+
+    def _close_when_taken(self) -> None:
         """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if 0 < unsent_bytes < self._unsent_bytes:
-            self._unsent_bytes = unsent_bytes
-            self._plane.wheel.set(self, _LINGER_S)
-        else:
+        left, seen_before = self.transport.get_write_buffer_size(), self._untaken_bytes
+        lingers = self._phase is _LINGER
+        progressing = self.progressing() or (left and not seen_before)
+        if progressing and (left or lingers):
+            self._plane.wheel.set(self, _STALLED_S if left else _LINGER_S)
+        elif left or lingers:
             self.transport.abort()
+        else:
+            self.transport.close()
 
     # --- reading ---
 
@@ -295,6 +345,8 @@ class Downstream(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(error)
             return False
+        except OwnAnswer as answer:
+            return self._answer(answer.head, rest)
         self._buffer = b""
         self._head_begun = False
         exchange = self._exchange = Exchange(self._plane, self, head)
@@ -307,6 +359,18 @@ class Downstream(asyncio.Protocol):
                 self.gate.hold(Hold.PIPELINED)
             exchange.start()
         return True
+
+    def _answer(self, head: RequestHead, rest: bytes) -> bool:
+        """Tell what the splitter can do. With a body behind it the connection ends: nobody wants to read that."""
+        keep_alive = head.shape.keep_alive and not head.shape.body and not self._plane.draining
+        self._buffer, self._head_begun = rest, False
+        self.write(self._plane.own_options(head, close=not keep_alive))
+        if keep_alive:
+            self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
+            return True
+        self._phase = _BODY if head.shape.body else _WAIT
+        self._linger()
+        return False
 
     def _check_partial(self, data: bytes, end: int) -> None:
         """Refuse early what can't become a good head any more, rather than wait for the rest of it."""
@@ -372,5 +436,5 @@ class Downstream(asyncio.Protocol):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer a request that never became one, and close: where the next would begin is not certain."""
-        self._plane.on_refused(self, error)
+        self.write(self._plane.refusal(self.peer, error))
         self._linger()

@@ -1,8 +1,9 @@
 """The data plane of one process: what all its connections share.
 
-Owns: accepting on the sockets it is given, the snapshot in force, the pools, the limits, the totals.
-Must not know: who makes snapshots and why, how totals become metrics.
-Invariants: a published snapshot is in force for every decision taken after `publish` returned; `stats` only grows.
+Owns: the snapshot in force, the pools, the time, the order of stopping, the totals.
+Must not know: who makes snapshots and why, how totals become metrics, how connections are accepted (`entrance`).
+Invariants: a published snapshot is in force for every decision taken after `publish` returned, and requests that wait for
+a connection are decided again by it; `stats` only grows.
 """
 
 from __future__ import annotations
@@ -10,56 +11,39 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from math import inf
 from time import perf_counter
 from typing import Final, Protocol
 
 from splitter.errors import BadRequest, ExchangeError
-from splitter.fallback import Budget, FallbackPolicy
-from splitter.http1.reply import render_error
-from splitter.http1.request import Forwarded, HeadLimits, RequestHeadReader
-from splitter.keys import Network, is_trusted, parse_address
+from splitter.fallback import Budget
+from splitter.hops import Trust, parse_address
+from splitter.http1.forwarding import Client
+from splitter.http1.reply import render_error, render_options
+from splitter.http1.request import RequestHead, RequestHeadReader
 from splitter.outlier import Breaker
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
-from splitter.proxy.downstream import Downstream
-from splitter.proxy.pool import BackendPool, Dial, Endpoint, EndpointPool, PoolLimits, Shared, dial
+from splitter.proxy.dial import Dial, dial
+from splitter.proxy.entrance import Connection, Entrance
+from splitter.proxy.front import make_accept
+from splitter.proxy.pool import BackendPool, EndpointPool, Shared
+from splitter.proxy.recovery import Recovery
 from splitter.proxy.relay import Exchange
+from splitter.proxy.settings import BackendSettings, PlaneSettings, Timeouts
 from splitter.routing import Backend, Reason, Router
 from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import Stats
 from splitter.tasks import Tasks
 
-_EXPIRE_EVERY_S: Final = 1.0
-_BACKLOG: Final = 1024
-_LAST_CHANCE_S: Final = 1.0
-"""What a drain leaves an idle connection: its client may be sending the next request just now, and would lose it."""
+_EVERY_S: Final = 1.0
+"""Of what need not be done at every tick."""
 
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Of one backend: until the response head, of silence in a body, of silence in a tunnel."""
-
-    response_s: float
-    idle_s: float
-    tunnel_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ejection:
-    """After how many failures in a row an endpoint is taken out, and for how long at first."""
-
-    consecutive_failures: int
-    for_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class BackendSettings:
-    endpoints: tuple[Endpoint, ...]
-    timeouts: Timeouts
-    pool: PoolLimits
-    ejection: Ejection
+_LAST_CALL_S: Final = 1.0
+"""While stopping, how long a connection without a request stays open: a client's next one may be on its way, and a close
+would make it fail. nginx has `keepalive_min_timeout` for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +52,6 @@ class RunningBackend:
 
     timeouts: Timeouts
     pool: BackendPool
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    header_timeout_s: float
-    keepalive_timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneSettings:
-    """What a plane is made with; a change needs a new one. `replay_bytes`: how much of a body is held to send it again."""
-
-    backends: Mapping[Backend, BackendSettings]
-    head_limits: HeadLimits
-    limits: ConnectionLimits
-    replay_bytes: int
-    fallback: FallbackPolicy
-    trusted_proxies: tuple[Network, ...] = ()
 
 
 class AccessLog(Protocol):
@@ -131,31 +97,37 @@ class DataPlane:
         self.limits = settings.limits
         self.replay_bytes = settings.replay_bytes
         self.draining = False
-        # Lowered by a drain.
-        self.first_byte_timeout_s = settings.limits.header_timeout_s
+        self.epoch = 0
+        self.domain_ejected = False
+        self._unsettled = False
+        self._leave_domain_s = inf
+        self._next_s = clock()
+        self.first_timeout_s = settings.limits.header_timeout_s
         self.keepalive_timeout_s = settings.limits.keepalive_timeout_s
         self.wheel = Wheel(clock)
         self.marks = {(backend, reason): _mark(backend, reason) for backend in Backend for reason in Reason}
-        self.head_reader = RequestHeadReader(settings.head_limits)
+        self.head_reader = RequestHeadReader(settings.head_limits, rewrite_all=not settings.forward.is_plain)
+        self.makes_trace = settings.forward.make_trace
+        self.random_bits = random_bits
+        self._trust = Trust(settings.trusted_proxies)
         self.fallback = settings.fallback
         self.budget = Budget()
         self._budgeted = 0
         self.requests = 0
-        shared = Shared(tasks, self.stats, clock, dial, self._judge_domain)
+        shared = Shared(tasks, self.stats, clock, dial, self._judge)
         self.backends = {
             name: RunningBackend(backend.timeouts, _pool(name, backend, shared))
             for name, backend in settings.backends.items()
         }
         self._tasks = tasks
         self._access_log = access_log
-        self._connections: set[Downstream] = set()
-        self._tunnels = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self.tunnels = 0
+        accept = make_accept(self, settings.certificates, Trust(settings.proxy_protocol))
+        self.entrance = Entrance(accept, tasks, clock, settings.limits.max_connections)
         # A prefix no other process has, and a count: unique, unguessable from outside, and 0.2 µs instead of uuid4's 1.5.
         self._id_prefix = b"%016x" % random_bits(64)
         self._id_count = random_bits(62)
-        self._servers: list[tuple[asyncio.Server, socket.socket]] = []
+        self._ticking = False
         self.publish(snapshot)
 
     # --- for the control plane ---
@@ -164,85 +136,86 @@ class DataPlane:
         """Put it in force: every decision from now on, also of requests that still wait for a connection."""
         self.snapshot = snapshot
         self.router = Router(snapshot.table)
-        self._judge_domain()
+        for name, backend in self.backends.items():
+            backend.pool.mark_down(frozenset(url for of, url in snapshot.down if of == name))
+        grace_s = snapshot.tunnel_grace_s
+        if not snapshot.table.rolled_back or grace_s is None:
+            self._leave_domain_s = inf
+        elif self._leave_domain_s == inf:
+            self._leave_domain_s = self.clock() + grace_s
+        self._judge()
+        self._settle()
 
-    def _judge_domain(self) -> None:
+    def _judge(self) -> None:
         """Domain is out when probes or its own answers say so, but only while legacy is fit to take over."""
         domain, legacy = self.backends[Backend.DOMAIN].pool, self.backends[Backend.LEGACY].pool
         self.domain_ejected = self.snapshot.domain_ejected or (not domain.fit() and legacy.fit())
+        self.epoch += 1
+        self._unsettled = True
+
+    def _settle(self) -> None:
+        """Have requests that wait for a connection look whether they wait at the right place."""
+        self._unsettled = False
+        for backend in self.backends.values():
+            backend.pool.reconsider()
 
     def gauges(self) -> Gauges:
-        found = Gauges(downstream=len(self._connections), tunnels=self._tunnels)
+        found = Gauges(downstream=len(self.entrance.connections), tunnels=self.tunnels)
         for backend in self.backends.values():
             for endpoint in backend.pool.endpoints:
                 for state, count in endpoint.counts().items():
                     found.upstream[state] = found.upstream.get(state, 0) + count
         return found
 
-    async def serve(self, sock: socket.socket) -> None:
-        """Accept on a bound socket, TCP or unix. The plane has it from then on; others may accept on it too.
-
-        Raises OSError.
-        """
-        loop = asyncio.get_running_loop()
-        sock.settimeout(0)
-        same = sock.dup()
-        if sock.family is socket.AF_UNIX:
-            server = await loop.create_unix_server(lambda: Downstream(self), sock=sock, backlog=_BACKLOG)
-        else:
-            server = await loop.create_server(lambda: Downstream(self), sock=sock, backlog=_BACKLOG)
-        if not self._servers:
+    def serve(self, listening: socket.socket) -> None:
+        """Accept clients on a socket that somebody listens on (`listening`)."""
+        if not self._ticking:
+            self._ticking = True
             self._tasks.start(self._keep_time(), "deadlines")
-        self._servers.append((server, same))
-
-    async def _stop_accepting(self) -> None:
-        """Close the sockets. Who is in a queue already was promised an answer: closing would reset them."""
-        loop = asyncio.get_running_loop()
-        servers, self._servers = self._servers, []
-        for server, sock in servers:
-            server.close()
-            for _ in range(_BACKLOG):
-                try:
-                    accepted, _address = sock.accept()
-                except OSError:  # none is left, or no more can be opened
-                    break
-                await loop.connect_accepted_socket(lambda: Downstream(self), accepted)
-            sock.close()
-        await asyncio.sleep(RESOLUTION_S)  # what the loop had just accepted is told to us in a later turn of it
+        self.entrance.listen(listening)
 
     async def _keep_time(self) -> None:
-        until_expiry_s = _EXPIRE_EVERY_S
         while True:
             await asyncio.sleep(RESOLUTION_S)
-            self.wheel.tick()
-            for backend in self.backends.values():
-                backend.pool.tick()
-            until_expiry_s -= RESOLUTION_S
-            if until_expiry_s <= 0:
-                until_expiry_s = _EXPIRE_EVERY_S
-                for backend in self.backends.values():
-                    backend.pool.expire()
+            self.tick()
 
-    async def drain(self, timeout_s: float | None) -> bool:
+    def tick(self) -> None:
+        """Let time act. Call it about every `RESOLUTION_S`."""
+        self.wheel.tick()
+        for backend in self.backends.values():
+            backend.pool.tick()
+        if self._unsettled:
+            self._settle()
+        now_s = self.clock()
+        if now_s >= self._next_s:
+            self._next_s = now_s + _EVERY_S
+            for backend in self.backends.values():
+                backend.pool.expire()
+            if now_s >= self._leave_domain_s:
+                for connection in list(self.entrance.connections):
+                    connection.leave(Backend.DOMAIN)
+
+    async def drain(self, timeout_s: float | None, *, for_good: bool = True) -> bool:
         """Stop accepting, let every request under way end, close. False when some were cut off by the timeout.
 
-        Asked again with a shorter time, the shorter one counts.
+        Asked again with a shorter time, the shorter one counts; None is however long it takes.
+
+        `for_good`: no other process goes on with the listening sockets.
         """
         self.draining = True
-        self.first_byte_timeout_s = min(self.first_byte_timeout_s, _LAST_CHANCE_S)
-        self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CHANCE_S)
-        for connection in self._connections:
+        self.first_timeout_s = min(self.first_timeout_s, _LAST_CALL_S)
+        self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CALL_S)
+        for connection in self.entrance.connections:
             if not connection.busy():
-                connection.set_deadline(_LAST_CHANCE_S)
-        if self._servers:
-            await self._stop_accepting()
+                connection.set_deadline(self.keepalive_timeout_s)
         complete = True
         try:
             async with asyncio.timeout(timeout_s):
-                await self._empty.wait()
+                await self.entrance.close(for_good=for_good)
+                await self.entrance.empty()
         except TimeoutError:
             complete = False
-        for connection in list(self._connections):
+        for connection in list(self.entrance.connections):
             connection.abort()
         for backend in self.backends.values():
             backend.pool.close()
@@ -250,38 +223,32 @@ class DataPlane:
 
     # --- for connections and exchanges ---
 
-    def forwarded_for(self, peer: str) -> Forwarded:
+    def client_at(self, peer: str, proto: bytes) -> Client:
+        """What is known of a client by its address, empty on a unix socket."""
         address = parse_address(peer) if peer else None
-        if address is None:
-            return Forwarded(b"", b"http", trusted=False)
-        trusted = is_trusted(address, self.settings.trusted_proxies)
-        return Forwarded(str(address).encode(), b"http", trusted=trusted)
+        text = "" if address is None else str(address)
+        trusted = (address is not None or not peer) and address in self._trust
+        return Client(text, proto, self.settings.forward, trusted=trusted)
 
     def new_request_id(self) -> bytes:
         """32 hexadecimal digits no other request has."""
         self._id_count = (self._id_count + 1) & 0xFFFF_FFFF_FFFF_FFFF
         return b"%b%016x" % (self._id_prefix, self._id_count)
 
-    def on_connected(self, downstream: Downstream) -> None:
-        self._connections.add(downstream)
-        self._empty.clear()
+    def on_connected(self, connection: Connection) -> None:
+        self.entrance.add(connection)
 
-    def on_disconnected(self, downstream: Downstream) -> None:
-        self._connections.discard(downstream)
-        if not self._connections:
-            self._empty.set()
+    def on_disconnected(self, connection: Connection) -> None:
+        self.entrance.remove(connection)
 
-    def may_fall_back(self, trigger: str, method: bytes, *, nothing_sent: bool, body_held: bool) -> bool:
+    def may_fall_back(self, trigger: str, *, nothing_sent: bool, repeatable: bool) -> bool:
         """Whether legacy may answer a request that domain failed; uses up budget if so."""
         now_s = self.clock()
         self.budget.add_requests(self.requests - self._budgeted, now_s)
         self._budgeted = self.requests
-        return self.fallback.allows(trigger, method, self.budget, now_s, nothing_sent=nothing_sent, body_held=body_held)
+        return self.fallback.allows(trigger, self.budget, now_s, nothing_sent=nothing_sent, repeatable=repeatable)
 
-    def on_tunnel(self, change: int) -> None:
-        self._tunnels += change
-
-    def render_error(self, exchange: Exchange, error: ExchangeError, *, close: bool) -> bytes:
+    def render_error(self, exchange: Recovery, error: ExchangeError, *, close: bool) -> bytes:
         """A whole response that says what went wrong and with which backend."""
         decision = exchange.decision
         return render_error(
@@ -295,9 +262,11 @@ class DataPlane:
             head_only=exchange.head.method == b"HEAD",
         )
 
-    def on_refused(self, downstream: Downstream, error: BadRequest) -> None:
-        """A head no backend may see."""
-        reply = render_error(
+    def refusal(self, peer: str, error: BadRequest) -> bytes:
+        """Count and log a head no backend may see; what to answer, and then the connection is to be closed."""
+        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+        self.on_unusable(peer, error)
+        return render_error(
             error.status,
             error.kind,
             error.message,
@@ -306,10 +275,16 @@ class DataPlane:
             date=formatdate(usegmt=True),
             close=True,
         )
-        downstream.write(reply)
-        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+
+    def on_unusable(self, peer: str, error: BadRequest) -> None:
+        """A connection from which no request could be read: nothing to count, nobody to answer."""
         if self._access_log is not None:
-            self._access_log.refused(downstream.peer, error)
+            self._access_log.refused(peer, error)
+
+    def own_options(self, head: RequestHead, *, close: bool) -> bytes:
+        """The splitter's own answer to OPTIONS, counted."""
+        self.stats.record(Backend.INTERNAL, Reason.OWN, "internal", head.method, 200, 0.0)
+        return render_options(date=formatdate(usegmt=True), close=close, client_minor=head.minor)
 
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""

@@ -11,47 +11,19 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from splitter.errors import ExchangeError, no_connection, overload
 from splitter.http1.response import ResponseHeadReader
 from splitter.outlier import Breaker, State
+from splitter.proxy.dial import Dial, Endpoint, error_of
+from splitter.proxy.settings import PoolLimits
 from splitter.proxy.upstream import Upstream
 from splitter.stats import Stats
 from splitter.tasks import Tasks
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address of a backend: TCP host and port, or a unix socket's path when `host` is empty."""
-
-    host: str
-    port: int
-    path: str = ""
-
-    @property
-    def authority(self) -> bytes:
-        """What `Host` says of it."""
-        if not self.host:
-            return b"localhost"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}".encode()
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """`max_connections` and `max_waiting` are for each endpoint; `idle_s` is how long an unused connection is kept."""
-
-    connect_timeout_s: float
-    idle_s: float
-    max_connections: int
-    max_waiting: int
-    header_bytes: int
-    headers: int
 
 
 class Waiter(Protocol):
@@ -61,27 +33,8 @@ class Waiter(Protocol):
 
     def on_connection(self, upstream: Upstream) -> None: ...
     def on_no_connection(self, error: ExchangeError) -> None: ...
-
-
-Dial = Callable[[Endpoint, Upstream], Awaitable[None]]
-"""Connects the protocol to the endpoint; raises OSError."""
-
-
-async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
-    """Open a socket. A host name is looked up again for each connection, so that a backend that moved is found."""
-    loop = asyncio.get_running_loop()
-    if endpoint.host:
-        await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
-    else:
-        # uvloop can't connect to a path of the abstract namespace. A unix socket connects at once or not at all.
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(0)
-        try:
-            sock.connect(endpoint.path)
-        except OSError:
-            sock.close()
-            raise
-        await loop.create_unix_connection(lambda: upstream, sock=sock)
+    def reconsider(self) -> None:
+        """Something changed that may make this the wrong place to wait at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +52,8 @@ class EndpointPool:
     """The connections to one endpoint."""
 
     __slots__ = (
-        "_closed", "_connecting", "_idle", "_lent", "_limits", "_reader", "_shared", "_waiters", "breaker", "endpoint",
+        "_closed", "_connecting", "_idle", "_lent", "_limits", "_reader", "_shared", "_trial", "_waiters", "breaker",
+        "down", "endpoint",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +73,17 @@ class EndpointPool:
         self._waiters: deque[Waiter] = deque()
         self._connecting = 0
         self._closed = False
+        self._trial: Waiter | None = None
+        self.down = False
+
+    @property
+    def out(self) -> bool:
+        """Whether nobody should wait here: probes say that it is down, or its breaker is open."""
+        return self.down or self.breaker.state is State.OPEN
+
+    def admits(self) -> bool:
+        """Whether a request may be sent."""
+        return not self.down and self.breaker.admits()
 
     @property
     def outstanding(self) -> int:
@@ -129,10 +94,22 @@ class EndpointPool:
         """Connections by state, for people and metrics."""
         return {"idle": len(self._idle), "active": len(self._lent), "connecting": self._connecting}
 
-    def begin(self) -> None:
+    def begin(self, request: Waiter) -> None:
         """A request goes to this endpoint: the trial, if it was out."""
-        if self.breaker.state is not State.CLOSED:
+        if self.breaker.state is State.HALF_OPEN and self.breaker.admits():
+            self._trial = request
             self.breaker.begin(self._shared.clock())
+            self._shared.on_breaker()
+
+    def tries(self, request: Waiter) -> bool:
+        """Whether this request is the trial."""
+        return self._trial is request
+
+    def abandon(self, request: Waiter) -> None:
+        """A request ended without an answer that tells anything of the endpoint. If it was the trial, another may try."""
+        if self._trial is request:
+            self._trial = None
+            self.breaker.abandon()
             self._shared.on_breaker()
 
     def succeeded(self) -> None:
@@ -140,13 +117,17 @@ class EndpointPool:
         breaker = self.breaker
         if breaker.failures:
             was = breaker.state
+            self._trial = None
             breaker.succeeded()
             if was is not State.CLOSED:
                 self._shared.on_breaker()
 
-    def failed(self) -> None:
+    def failed(self, request: Waiter) -> None:
         """The endpoint failed a request that it was sent."""
         was = self.breaker.state
+        if was is State.HALF_OPEN and self._trial is not request:
+            return  # it began before the endpoint was taken out; the trial will tell
+        self._trial = None
         self.breaker.failed(self._shared.clock())
         if self.breaker.state is not was:
             self._shared.on_breaker()
@@ -156,14 +137,21 @@ class EndpointPool:
         if self.breaker.state is not State.CLOSED and self.breaker.tick(self._shared.clock()):
             self._shared.on_breaker()
 
-    def take_idle(self) -> Upstream | None:
-        """The kept connection used last: the one least likely to have been closed by the backend meanwhile."""
+    def take_idle(self, *, certain: bool) -> Upstream | None:
+        """The kept connection used last: the one least likely to have been closed by the backend meanwhile.
+
+        `certain`: the kernel is asked whether it was closed, 2 µs; for a request that can't be sent a second time.
+        """
         idle = self._idle
         while idle:
             upstream = idle.pop()
-            if upstream.usable():
-                self._lent.add(upstream)
-                return upstream
+            if not upstream.usable():
+                continue
+            if certain and upstream.stale():
+                upstream.close()
+                continue
+            self._lent.add(upstream)
+            return upstream
         return None
 
     def wait(self, waiter: Waiter) -> None:
@@ -181,6 +169,12 @@ class EndpointPool:
             self._waiters.remove(waiter)
         except ValueError:
             return  # it was served in this very moment
+
+    def reconsider(self) -> None:
+        """Have everyone who waits here look again whether it is the place to wait at."""
+        for waiter in list(self._waiters):
+            if waiter.waiting:
+                waiter.reconsider()
 
     def give_back(self, upstream: Upstream) -> None:
         """A lent connection can be used again."""
@@ -240,7 +234,7 @@ class EndpointPool:
         except TimeoutError:
             error = no_connection(f"no connection within {self._limits.connect_timeout_s:g} s")
         except OSError as cause:
-            error = no_connection(cause.strerror or str(cause))
+            error = error_of(cause)
         finally:
             self._connecting -= 1
         if error is None and not upstream.usable():
@@ -274,15 +268,32 @@ class BackendPool:
         """The least busy endpoint. Of equals the one whose turn it is, so that a quiet service uses all."""
         if len(self.endpoints) == 1:
             return self.endpoints[0]
+        return self._least_busy(self.endpoints)
+
+    def another(self, tried: tuple[EndpointPool, ...]) -> EndpointPool | None:
+        """An endpoint that is none of those and may be sent a request."""
+        left = tuple(endpoint for endpoint in self.endpoints if endpoint not in tried and endpoint.admits())
+        return self._least_busy(left) if left else None
+
+    def _least_busy(self, among: tuple[EndpointPool, ...]) -> EndpointPool:
         # When none is fit, all are tried: a request that can go nowhere else is worth a try.
-        fit = [endpoint for endpoint in self.endpoints if endpoint.breaker.admits()] or self.endpoints
+        fit = [endpoint for endpoint in among if endpoint.admits()] or among
         best = min(fit, key=lambda endpoint: endpoint.outstanding)
         self.endpoints = (*(e for e in self.endpoints if e is not best), best)
         return best
 
     def fit(self) -> bool:
         """Whether any endpoint may be sent a request."""
-        return any(endpoint.breaker.admits() for endpoint in self.endpoints)
+        return any(endpoint.admits() for endpoint in self.endpoints)
+
+    def mark_down(self, urls: frozenset[str]) -> None:
+        """Probes found these endpoints down, and the others up."""
+        for endpoint in self.endpoints:
+            endpoint.down = endpoint.endpoint.url in urls
+
+    def reconsider(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.reconsider()
 
     def tick(self) -> None:
         for endpoint in self.endpoints:

@@ -1,50 +1,43 @@
 """One request and its response, from the decision to the record.
 
-Owns: the phases decide, acquire, send, relay, record, and the side exits retry, fail, switch.
+Owns: the phases decide, acquire, send, relay, switch, record. What to do when a backend fails is `recovery`'s.
 Must not know: how bytes become heads, where connections come from, who set the percent.
 Invariants:
-- the decision that is counted is the one that was acted on; it is taken again if the snapshot changed before the first
+- the decision that is counted is the one that was acted on; it is taken again if what is in force changed before the first
   byte went out, so a rollback covers requests still waiting for a connection;
-- a request is sent a second time only where RFC 9110 section 9.2.2 allows it;
 - every exchange is recorded exactly once, whatever its end;
 - the happy path makes no task and no timer.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from splitter.errors import BadRequest, BadResponse, ExchangeError, Retry, Source, cut_short, no_answer, overload
+from splitter.errors import BadResponse
 from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
-from splitter.http1.request import CHUNKED, NO_BODY, RequestHead, render_request, request_id_of
-from splitter.http1.response import ResponseHead, render_interim, render_response
+from splitter.http1.forwarding import render_request
+from splitter.http1.request import CHUNKED, NO_BODY, RequestHead
+from splitter.http1.response import CONTINUE, ResponseHead, render_interim, render_response
+from splitter.http1.trace import new_traceparent
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
 from splitter.proxy.held import HeldBody
+from splitter.proxy.recovery import IDEMPOTENT, Answer, Recovery
 from splitter.proxy.tunnel import Tunnel
-from splitter.routing import FORCE_PARAMETER, Backend, Decision, Reason, without_force
+from splitter.routing import FORCE_PARAMETER, without_force
 
 if TYPE_CHECKING:
     from splitter.proxy.downstream import Downstream
     from splitter.proxy.plane import DataPlane
     from splitter.proxy.pool import EndpointPool
     from splitter.proxy.upstream import Upstream
+    from splitter.routing import Backend
 
-_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _UNSENT_BYTES: Final = 64 * 1024
 CLIENT_CLOSED: Final = 499
 """nginx's word for a client that left before its answer; it is only ever counted, never sent."""
-
-
-class Answer(Enum):
-    """How far the response has come."""
-
-    NONE = "none"
-    HEAD_SENT = "head sent"
-    DONE = "done"
 
 
 # Aliases: Python 3.11 takes 40 ns to find a member through its class, and a request asks a dozen times.
@@ -53,32 +46,10 @@ _HEAD_SENT: Final = Answer.HEAD_SENT
 _DONE: Final = Answer.DONE
 
 
-class Exchange:
+class Exchange(Recovery):
     """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
 
-    __slots__ = (
-        "_answer",
-        "_chunk_out",
-        "_downstream",
-        "_held",
-        "_keep_alive",
-        "_plane",
-        "_pool",
-        "_request_done",
-        "_rescued",
-        "_router",
-        "_target",
-        "_timeouts",
-        "_upstream",
-        "decision",
-        "error",
-        "head",
-        "request_id",
-        "response_bytes",
-        "started_s",
-        "status",
-        "waiting",
-    )
+    __slots__ = ("_chunk_out", "_continued", "_keep_alive", "_target", "response_bytes", "started_s", "traceparent")
 
     def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
         self._plane = plane
@@ -92,71 +63,81 @@ class Exchange:
         self._held: HeldBody | None = None if self._request_done else HeldBody()
         self._keep_alive = False
         self._chunk_out = False
+        self._continued = False
         self.response_bytes = 0
         self.status = 0
         self.error = ""
         self._rescued = ""
+        self._tried: tuple[EndpointPool, ...] = ()
+        self.traceparent = b""
         self.waiting = False
 
     @property
     def peer(self) -> str:
         return self._downstream.peer
 
+    @property
+    def backend(self) -> Backend:
+        return self.decision.backend
+
+    @property
+    def trace_id(self) -> bytes:
+        """32 hexadecimal digits, empty without a trace."""
+        return self.traceparent[3:35] or self.head.shape.trace_id
+
     # --- decide, acquire, send ---
 
     def start(self) -> None:
         head, plane = self.head, self._plane
-        self.request_id = request_id_of(head) or plane.new_request_id()
+        self.request_id = head.shape.request_id or plane.new_request_id()
+        if plane.makes_trace and not head.shape.trace_id:
+            self.traceparent = new_traceparent(plane.random_bits)
         self._target = without_force(head.target) if FORCE_PARAMETER in head.query else head.target
-        self._decide()
+        self._decide(domain_ejected=plane.domain_ejected)
         if self.decision.force_ignored:
             plane.stats.force_ignored += 1
         self._acquire()
 
-    def _decide(self) -> None:
+    def _decide(self, *, domain_ejected: bool) -> None:
         plane = self._plane
-        self._router = plane.router
-        self.decision = plane.router.decide(self.head, self._downstream.peer, domain_ejected=plane.domain_ejected)
+        self._epoch = plane.epoch
+        self.decision = plane.router.decide(self.head, self._downstream.peer, domain_ejected=domain_ejected)
 
     def _acquire(self) -> None:
         backend = self._plane.backends[self.decision.backend]
         self._timeouts = backend.timeouts
-        pool = self._pool = backend.pool.choose()
-        if pool.breaker.state is not State.CLOSED:
-            pool.begin()
         if self._downstream.gate.reasons:
             self._downstream.gate.release(Hold.PEER_FULL)  # the connection that was full is not ours any more
-        upstream = pool.take_idle()
+        pool = self._pool = backend.pool.choose()
+        if pool.breaker.state is not State.CLOSED:
+            pool.begin(self)
+        upstream = pool.take_idle(certain=self.head.method not in IDEMPOTENT)
         if upstream is not None:
             self._send(upstream)
             return
         self._downstream.set_deadline(self._timeouts.response_s)
-        try:
-            pool.wait(self)
-        except ExchangeError as error:
-            self.fail(error)
+        self._queue(pool)
 
     def on_connection(self, upstream: Upstream) -> None:
         """The pool has one now."""
-        if self._router is not self._plane.router and not self._rescued:
-            before = self.decision.backend
-            self._decide()
-            if self.decision.backend is not before:
-                if self._pool is not None:
-                    self._pool.give_back(upstream)
-                self._acquire()
-                return
+        if self._epoch != self._plane.epoch and self._is_elsewhere():
+            if self._pool is not None:
+                self._pool.give_back(upstream)
+            self._acquire()
+            return
         self._send(upstream)
 
-    def on_no_connection(self, error: ExchangeError) -> None:
-        self.fail(error)
+    def _awaits_leave(self) -> bool:
+        """Whether the client waits to be told to go on, and so the backend is the one to act (RFC 9110 section 10.1.1)."""
+        if self._continued or self._held is None or not self.head.shape.expects_continue:
+            return False
+        return self._held.whole and not self._held.size_bytes
 
     def _send(self, upstream: Upstream) -> None:
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
         upstream.bind(self, head.method)
-        authority = upstream.authority
-        data = render_request(head, self._target, downstream.forwarded, self.request_id, authority)
+        data = render_request(head, self._target, downstream.client, self.request_id, upstream.authority, self.traceparent)
         held = self._held
         if held is not None:
             data += held.joined()
@@ -166,7 +147,7 @@ class Exchange:
         if self._request_done:
             plane.wheel.set(downstream, timeouts.response_s)
         else:
-            plane.wheel.set(downstream, timeouts.idle_s)
+            plane.wheel.set(downstream, timeouts.response_s if self._awaits_leave() else timeouts.idle_s)
             downstream.gate.release(Hold.NOT_SENT)
 
     def on_request_data(self, data: bytes) -> None:
@@ -246,6 +227,9 @@ class Exchange:
 
     def on_interim(self, head: ResponseHead) -> None:
         """100, 102, 103 and the like are for the client; one of HTTP/1.0 doesn't know them (RFC 9110 section 15.2)."""
+        if head.status == CONTINUE and self._awaits_leave():
+            self._downstream.set_deadline(self._timeouts.idle_s)
+            self._continued = True
         if self.head.minor == 1:
             self._downstream.write(render_interim(head, b""))
 
@@ -291,12 +275,19 @@ class Exchange:
         self.status = head.status
         downstream.write(render_interim(head, plane.marks[self.decision.backend, self.decision.reason]) + rest)
         self._record()
-        plane.on_tunnel(1)
-        tunnel = Tunnel(downstream, upstream, self._timeouts.tunnel_s, lambda: plane.on_tunnel(-1))
+        tunnel = Tunnel(plane, self.backend, downstream, upstream, self._timeouts.tunnel_s)
         upstream.join(tunnel)
         downstream.begin_tunnel(tunnel)
 
-    # --- ends other than the good one ---
+    # --- the end ---
+
+    def cut(self) -> None:
+        """End a response that is on its way; one that has not begun has its own end."""
+        if self._answer is _HEAD_SENT:
+            self._let_go()
+            self.error = "cut: the rollout was taken back"
+            self._record()
+            self._downstream.abort()
 
     def on_downstream_lost(self) -> None:
         """The client left: whatever was held for it is given up."""
@@ -304,95 +295,6 @@ class Exchange:
         if self._answer is _NONE:
             self.status = CLIENT_CLOSED
         self._record()
-
-    def on_upstream_lost(self, error: Exception | None) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is None:
-            return
-        # A kept connection may be closed by the backend just as a request goes out on it: no answer to it, not even a
-        # byte, means that it was not looked at. The next kept one may be as old, so this may happen several times.
-        stale = upstream.reused and not upstream.heard and self._can_repeat()
-        if stale and self._answer is _NONE and self.head.method in _IDEMPOTENT:
-            if not self._rescued:
-                self._decide()
-            self._acquire()
-            return
-        self.fail(cut_short("reset" if error is not None else "closed"))
-
-    def on_bad_response(self, error: BadResponse) -> None:
-        self.fail(error)
-
-    def on_timeout(self) -> None:
-        """The deadline passed: whose fault it is depends on who was to act."""
-        if self._upstream is None:
-            self.fail(overload("no connection to the backend became free in time"))
-        elif not self._downstream.writable:
-            self._let_go()
-            self._record()
-            self._downstream.abort()
-        elif not self._request_done and not self._downstream.gate.reasons:
-            self.fail(BadRequest("the request body stopped coming", status=408, kind="request_timeout"))
-        else:
-            after_s = self._timeouts.response_s if self._answer is _NONE else self._timeouts.idle_s
-            self.fail(no_answer(after_s))
-
-    def fail(self, error: ExchangeError) -> None:
-        """The one place where an error becomes a status, or the end of the connection when it is too late for one."""
-        self._let_go()
-        if error.source is Source.UPSTREAM:
-            self._blame(error.kind)
-            nothing_sent = error.retry is Retry.ALWAYS
-            if self._answer is _NONE and self._fall_back(error.kind, nothing_sent=nothing_sent):
-                return
-        self.error = f"{error.kind}: {error.message}"
-        if self._answer is not _NONE:
-            self._record()
-            self._downstream.abort()
-            return
-        self.status = error.status
-        keep_alive = self.head.shape.keep_alive and self._request_done and not self._plane.draining
-        self._downstream.write(self._plane.render_error(self, error, close=not keep_alive))
-        self._record()
-        self._downstream.on_exchange_done(keep_alive=keep_alive)
-
-    def _blame(self, kind: str) -> None:
-        """The backend failed this request, whatever the client will see of it."""
-        self._plane.stats.fail(self.decision.backend, kind)
-        if kind != "overload" and self._pool is not None:
-            self._pool.failed()
-
-    def _instead_of(self, head: ResponseHead) -> bool:
-        """The backend answered that it failed: have legacy answer, if it may. Otherwise that answer is passed on."""
-        self._blame("5xx")
-        return self._plane.fallback.covers_status(head.status) and self._fall_back(str(head.status))
-
-    def _fall_back(self, trigger: str, *, nothing_sent: bool = False) -> bool:
-        """Domain failed and no byte of an answer was passed on: ask legacy, if the rule allows it."""
-        decision, plane = self.decision, self._plane
-        if decision.backend is not Backend.DOMAIN:
-            return False
-        kind = "5xx" if trigger.isdigit() else trigger
-        held = self._can_repeat()
-        if not plane.may_fall_back(trigger, self.head.method, nothing_sent=nothing_sent, body_held=held):
-            plane.stats.fall_back(kind, "refused")
-            return False
-        self._let_go()
-        self._rescued = kind
-        self.decision = Decision(Backend.LEGACY, Reason.FALLBACK, decision.route, decision.bucket, decision.force_ignored)
-        self._router = plane.router
-        self._acquire()
-        return True
-
-    def _can_repeat(self) -> bool:
-        return self._held is None or self._held.whole
-
-    def _let_go(self) -> None:
-        """No connection and no place in a queue is held after this."""
-        if self.waiting and self._pool is not None:
-            self._pool.cancel(self)
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.close()
 
     def _record(self) -> None:
         if self._answer is not _DONE:

@@ -6,7 +6,6 @@ Invariants: each side hears of the other's end; the tunnel ends once, and with i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from splitter.proxy.flow import Hold
@@ -14,20 +13,26 @@ from splitter.proxy.upstream import RawListener
 
 if TYPE_CHECKING:
     from splitter.proxy.downstream import Downstream
+    from splitter.proxy.plane import DataPlane
     from splitter.proxy.upstream import Upstream
+    from splitter.routing import Backend
 
 
 class Tunnel(RawListener):
-    """Lives from the 101 to the end of both sides; `on_end` is called once."""
+    """Lives from the 101 to the end of both sides; the plane counts those that do."""
 
-    __slots__ = ("_downstream", "_eofs", "_idle_s", "_on_end", "_upstream")
+    __slots__ = ("_downstream", "_eofs", "_idle_s", "_plane", "_upstream", "backend")
 
-    def __init__(self, downstream: Downstream, upstream: Upstream, idle_s: float, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, plane: DataPlane, backend: Backend, downstream: Downstream, upstream: Upstream, idle_s: float
+    ) -> None:
+        self._plane = plane
+        self.backend = backend
         self._downstream = downstream
         self._upstream: Upstream | None = upstream
         self._idle_s = idle_s
-        self._on_end = on_end
         self._eofs = 0
+        plane.tunnels += 1
         downstream.set_deadline(idle_s)
 
     # --- from the client ---
@@ -84,10 +89,13 @@ class Tunnel(RawListener):
         if self._eofs == 2:
             self.end()
 
+    def cut(self) -> None:
+        self.end()
+
     def end(self) -> None:
         """Close both sides once what was written is on its way."""
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            upstream.close_when_sent()
-            self._downstream.close()
-            self._on_end()
+            upstream.close_when_sent(self._plane.wheel)
+            self._downstream.end_tunnel()
+            self._plane.tunnels -= 1

@@ -8,7 +8,9 @@ Invariants: at most one exchange is bound to it; every exchange hears of its end
 from __future__ import annotations
 
 import asyncio
+import select
 from enum import Enum
+from math import inf
 from typing import Final, Protocol, cast
 
 from splitter.errors import BadResponse
@@ -16,11 +18,16 @@ from splitter.http1.chunked import ChunkedReader, ChunkError
 from splitter.http1.fields import Pair
 from splitter.http1.request import CHUNKED, NO_BODY
 from splitter.http1.response import SWITCHING, UNTIL_CLOSE, ResponseHead, ResponseHeadReader
-from splitter.proxy.flow import ReadGate
+from splitter.proxy.deadlines import Wheel
+from splitter.proxy.flow import ReadGate, untaken_bytes
 from splitter.stats import Stats
 
 _HIGH_WATER_BYTES = 256 * 1024
 _LOW_WATER_BYTES = 64 * 1024
+_STALLED_S: Final = 60.0
+_NEWS: Final = select.POLLIN | select.POLLRDHUP
+_TLS_NEWS: Final = select.POLLRDHUP
+"""What tells that an idle connection is none any more. TLS may have tickets for later in it, which tell nothing."""
 
 
 class Listener(Protocol):
@@ -82,16 +89,21 @@ class Upstream(asyncio.Protocol):
         "_left_bytes",
         "_listener",
         "_method",
+        "_news",
         "_owner",
         "_phase",
         "_raw",
         "_reader",
         "_stats",
+        "_untaken_bytes",
+        "_wheel",
         "authority",
+        "deadline_s",
         "gate",
         "heard",
         "idle_since_s",
         "reused",
+        "slot",
         "transport",
     )
 
@@ -112,6 +124,10 @@ class Upstream(asyncio.Protocol):
         self.heard = False
         self.reused = False
         self.idle_since_s = 0.0
+        self._untaken_bytes = 0
+        self._wheel: Wheel | None = None
+        self.deadline_s = inf
+        self.slot = 0
         self.transport: asyncio.Transport
 
     def __repr__(self) -> str:
@@ -123,6 +139,7 @@ class Upstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         self.gate = ReadGate(self.transport)
+        self._news = _NEWS if transport.get_extra_info("sslcontext") is None else _TLS_NEWS
 
     def data_received(self, data: bytes) -> None:
         self._stats.upstream_read_bytes += len(data)
@@ -143,13 +160,15 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._raw is not None:
             self._raw.on_upstream_eof()
-            return True  # the other direction may go on
+            return self._news is not _TLS_NEWS  # the other direction may go on; asyncio's TLS knows only both
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         phase, self._phase = self._phase, _CLOSED
         listener, self._listener = self._listener, None
         raw, self._raw = self._raw, None
+        if self._wheel is not None:
+            self._wheel.forget(self)
         self._owner.on_gone(self)
         if raw is not None:
             raw.on_upstream_lost(exc)
@@ -161,6 +180,7 @@ class Upstream(asyncio.Protocol):
             listener.on_upstream_lost(exc)
 
     def pause_writing(self) -> None:
+        self._untaken_bytes = untaken_bytes(self.transport)
         told = self._raw or self._listener
         if told is not None:
             told.on_upstream_full()
@@ -175,6 +195,15 @@ class Upstream(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether an idle connection can take a request, as far as anyone can tell."""
         return self._phase is _IDLE and not self.transport.is_closing()
+
+    def stale(self) -> bool:
+        """Whether this idle connection was closed by the backend, or said something, and the loop has not told us yet."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None:
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), self._news)
+        return bool(poll.poll(0))
 
     def bind(self, listener: Listener, method: bytes) -> None:
         """The next response is for this one."""
@@ -206,12 +235,27 @@ class Upstream(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.abort()
 
-    def close_when_sent(self) -> None:
-        """Leave once what was written is on its way (the end of a tunnel)."""
+    def close_when_sent(self, wheel: Wheel) -> None:
+        """Leave once what was written is on its way, or the backend takes no more of it (the end of a tunnel)."""
         self._raw = None
         self._phase = _CLOSED
         if not self.transport.is_closing():
+            self._untaken_bytes = untaken_bytes(self.transport)
+            self._wheel = wheel
+            wheel.set(self, _STALLED_S)
             self.transport.close()
+
+    def on_deadline(self) -> None:
+        """It is closing. A backend that still takes what it was sent may go on."""
+        if self._wheel is not None and self.progressing():
+            self._wheel.set(self, _STALLED_S)
+        else:
+            self.transport.abort()
+
+    def progressing(self) -> bool:
+        """Whether the backend has taken some of what waits for it since this was last asked."""
+        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
+        return self._untaken_bytes < before
 
     def finish(self, *, reusable: bool) -> None:
         """The exchange is over: back to the pool, or closed."""

@@ -28,7 +28,7 @@ from splitter.supervision.cores import cores
 from splitter.supervision.local import LocalWorker
 from splitter.supervision.member import Edition, Task, Worker
 from splitter.supervision.process import ProcessWorker
-from splitter.supervision.sockets import Listening
+from splitter.supervision.sockets import SlotSockets
 from splitter.tasks import Tasks
 
 ACK_S: Final = 1.0
@@ -78,8 +78,8 @@ class _Generation:
 class Crew:
     """See the top of the file. It is the `Plane` of the control plane."""
 
-    def __init__(self, listening: Listening, internal_socket: str, rendezvous: str, tasks: Tasks) -> None:
-        self._listening = listening
+    def __init__(self, sockets: SlotSockets, internal_socket: str, rendezvous: str, tasks: Tasks) -> None:
+        self._sockets = sockets
         self._internal_socket = internal_socket
         self._rendezvous = rendezvous
         self._tasks = tasks
@@ -161,11 +161,8 @@ class Crew:
             generation = await self._raise(config)
             if self._current is not None:
                 self._current.retired = True
-            before = [worker for worker in self._living if worker.generation != generation.task.generation]
             self._current = generation
-            for worker in before:
-                if not worker.told_to_drain:
-                    worker.drain(None)
+            self._drain_strangers()
             self._limit_generations(config.limits.drain_timeout_s)
 
     async def _raise(self, config: Config) -> _Generation:
@@ -177,8 +174,8 @@ class Crew:
         workers: list[Worker] = []
         up = False
         try:
-            self._listening.open(slots)
-            generation = _Generation(task, [_Slot(number) for number in range(slots)], self._listening.share(slots))
+            self._sockets.open(slots)
+            generation = _Generation(task, [_Slot(number) for number in range(slots)], self._sockets.share(slots))
             for slot in generation.slots:
                 workers.append(self._begin(generation, slot))  # noqa: PERF401 - those before one that fails must be known
             async with asyncio.timeout(START_S):
@@ -219,8 +216,8 @@ class Crew:
             if worker.told_to_drain and worker.generation in draining[:-_MOST_GENERATIONS]:
                 worker.drain(timeout_s)
 
-    def adopt(self, orphan: Orphan) -> None:
-        """Take in a worker that an earlier supervisor left behind: it drains as soon as there are others."""
+    def take_in(self, orphan: Orphan) -> None:
+        """Count a worker that an earlier supervisor left behind as ours: it drains as soon as there are others."""
         try:
             worker = ProcessWorker.adopt(orphan, self, self._tasks)
         except OSError:
@@ -230,8 +227,34 @@ class Crew:
         self._log.info("worker_adopted", slot=worker.slot, pid=worker.pid)
         if self._edition is not None:
             worker.put(self._edition)
-        if self._current is not None and not worker.told_to_drain:
-            worker.drain(None)
+
+    def adopt(self, orphan: Orphan) -> None:
+        """Take in one that comes late, and what it accepts on: a new generation accepts there too, before it drains."""
+        is_new = self._sockets.adopt(orphan.sockets)
+        self.take_in(orphan)
+        if self._current is not None:
+            if is_new:
+                self._tasks.start(self._renew_as_it_is(self._current.task.config), "new sockets")
+            else:
+                self._drain_strangers()
+
+    async def _renew_as_it_is(self, config: Config) -> None:
+        try:
+            await self.renew(config)
+        except CannotStartError as error:
+            self._log.error("orphan_not_replaced", why=str(error))
+
+    def _drain_strangers(self) -> None:
+        """Whoever is not of the current generation."""
+        for worker in self._living:
+            of_now = self._current is not None and worker.generation >= self._current.task.generation
+            if not of_now and not worker.told_to_drain:
+                worker.drain(None)
+
+    def reload_certificates(self) -> None:
+        """Let new connections have what is in the files now."""
+        for worker in self._living:
+            worker.reload_certificates()
 
     # --- what workers tell ---
 
@@ -306,8 +329,8 @@ class Crew:
         self._stopping = True
         workers = list(self._living)
         for worker in workers:
-            worker.drain(timeout_s)
-        self._listening.close()
+            worker.drain(timeout_s, for_good=True)
+        self._sockets.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s + _STOP_GRACE_S):
                 await asyncio.gather(*(worker.ended.wait() for worker in workers))

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from splitter.carrier import Carrier
+from splitter.errors import SplitterError
 from splitter.snapshot import Death, WorkerState
 from splitter.supervision.member import Edition, Listener, Task, Worker
 from splitter.tasks import Tasks
@@ -33,17 +34,15 @@ class LocalWorker(Worker):
             return
         self.configured = True
         self.acked = edition.seq
-        self._carrier = Carrier(self._task.config, self._task.internal_socket, edition.snapshot, self._tasks)
-        self._tasks.start(self._serve(self._carrier), "serve")
-
-    async def _serve(self, carrier: Carrier) -> None:
         try:
+            carrier = Carrier(self._task.config, self._task.internal_socket, edition.snapshot, self._tasks)
             for sock in self._sockets:
-                await carrier.plane.serve(sock)
-        except OSError as error:
-            self.why = f"{type(error).__name__}: {error}"
+                carrier.serve(sock)
+        except (OSError, SplitterError) as error:
+            self.why = str(error)
             self._on_end()
             return
+        self._carrier = carrier
         self._on_ready()
 
     def put(self, edition: Edition) -> None:
@@ -61,16 +60,20 @@ class LocalWorker(Worker):
         if self._carrier is not None:
             self.stats, self.gauges = self._carrier.plane.stats, self._carrier.plane.gauges()
 
-    def drain(self, timeout_s: float | None) -> None:
+    def reload_certificates(self) -> None:
+        if self._carrier is not None:
+            self._carrier.reload_certificates()
+
+    def drain(self, timeout_s: float | None, *, for_good: bool = False) -> None:
         self.told_to_drain = True
         self.state = WorkerState.DRAINING
         if self._carrier is None:
             self.kill()
         else:
-            self._tasks.start(self._drain(self._carrier, timeout_s), "drain")
+            self._tasks.start(self._drain(self._carrier, timeout_s, for_good=for_good), "drain")
 
-    async def _drain(self, carrier: Carrier, timeout_s: float | None) -> None:
-        complete = await carrier.drain(timeout_s)
+    async def _drain(self, carrier: Carrier, timeout_s: float | None, *, for_good: bool) -> None:
+        complete = await carrier.drain(timeout_s, for_good=for_good)
         if not self.ended.is_set():
             self.complete = complete
             self._read()
@@ -79,7 +82,7 @@ class LocalWorker(Worker):
     def kill(self, cause: Death | None = None) -> None:
         self.cause = self.cause or cause
         if self._carrier is not None:
-            self._tasks.start(self._drain(self._carrier, 0.0), "drain")
+            self._tasks.start(self._drain(self._carrier, 0.0, for_good=False), "drain")
         else:
             self._on_end()
 

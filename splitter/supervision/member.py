@@ -103,8 +103,15 @@ class Worker(ABC):
         """Bring `stats` and `gauges` up to date, within `COLLECT_S`."""
 
     @abstractmethod
-    def drain(self, timeout_s: float | None) -> None:
-        """Let it end what is under way, and then itself; None: however long it takes. May be said again, to hurry it."""
+    def reload_certificates(self) -> None:
+        """Let new connections have the certificates that are in the files now."""
+
+    @abstractmethod
+    def drain(self, timeout_s: float | None, *, for_good: bool = False) -> None:
+        """Let it end what is under way, and then itself; None: however long it takes. May be said again, to hurry it.
+
+        `for_good`: nobody else goes on accepting on its sockets.
+        """
 
     @abstractmethod
     def kill(self, cause: Death | None = None) -> None:

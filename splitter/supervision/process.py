@@ -31,6 +31,7 @@ from splitter.tasks import Tasks
 
 _LAST_MOMENTS_S: Final = 5.0
 """What one that has said its last word gets to end by itself."""
+_TELL_S: Final = 0.1
 _POLL_S: Final = 0.005
 _HELD_BACK: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 """Signals that could hit a new process before it knows what to do with them."""
@@ -40,6 +41,7 @@ class _Process(Protocol):
     pid: int
 
     def kill(self) -> None: ...
+    def signal(self, number: signal.Signals) -> None: ...
     def gone(self) -> bool: ...
     def how(self) -> str: ...
 
@@ -53,6 +55,9 @@ class _Child:
 
     def kill(self) -> None:
         self._process.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def gone(self) -> bool:
         return self._process.poll() is not None
@@ -76,8 +81,11 @@ class _Stranger:
         self._poll.register(self._pidfd, select.POLLIN)
 
     def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self._pidfd, number)
 
     def gone(self) -> bool:
         if self._pidfd >= 0 and self._poll.poll(0):
@@ -201,17 +209,24 @@ class ProcessWorker(Worker):
                 await answered.wait()
         self._collecting = {n: event for n, event in self._collecting.items() if event is not answered}
 
-    def drain(self, timeout_s: float | None) -> None:
+    def reload_certificates(self) -> None:
+        self._send(encode({"type": "reload_certificates"}))
+
+    def drain(self, timeout_s: float | None, *, for_good: bool = False) -> None:
         self.told_to_drain = True
         if not self.configured:
             self.kill()
             return
         self.state = WorkerState.DRAINING
-        self._send(encode({"type": "drain", "timeout_s": timeout_s}))
+        self._send(encode({"type": "drain", "timeout_s": timeout_s, "for_good": for_good}))
 
     def kill(self, cause: Death | None = None) -> None:
         self.cause = self.cause or cause
-        self._process.kill()
+        if cause is Death.STUCK:
+            self._process.signal(signal.SIGUSR2)  # it writes to standard error what it is doing (faulthandler)
+            asyncio.get_running_loop().call_later(_TELL_S, self._process.kill)
+        else:
+            self._process.kill()
 
     def release(self) -> None:
         if self._channel is not None:

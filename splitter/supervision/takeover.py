@@ -18,30 +18,36 @@ from typing import Final
 
 import structlog
 
+from splitter.config import Listen
+from splitter.listening import places_of
 from splitter.rendezvous import Orphan
 from splitter.supervision.holders import command_of, holders, listening_inodes
-from splitter.supervision.sockets import Address, Listening, places_of
+from splitter.supervision.sockets import Address, SlotSockets
 
 _FIRST_S: Final = 2.0
 """For the first to knock; they do so ten times a second."""
 _ALL_S: Final = 5.0
+_KNOCK_S: Final = 0.3
 _LOOK_EVERY_S: Final = 0.05
 WORKER_MODULE: Final = "splitter.worker"
 
 
-async def open_listening(address: Address, slots: int, knocking: asyncio.Queue[Orphan]) -> tuple[Listening, list[Orphan]]:
+async def open_sockets(listen: Listen, slots: int, knocking: asyncio.Queue[Orphan]) -> tuple[SlotSockets, list[Orphan]]:
     """The sockets for so many slots, and the orphans they were taken from, if any. Raises OSError."""
-    listening = Listening(address)
+    sockets = SlotSockets(listen)
     try:
-        listening.open(slots)
+        sockets.open(slots)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        orphans = await _gather(address, knocking)
-        listening = Listening(address, [sock for orphan in orphans for sock in orphan.sockets])
-        listening.open(slots)
-        return listening, orphans
-    return listening, []
+        orphans = await _gather(listen.address, knocking)
+        sockets = SlotSockets(listen, [sock for orphan in orphans for sock in orphan.sockets])
+        sockets.open(slots)
+        return sockets, orphans
+    if listen.reuse_port and _inodes(listen.address):
+        # Others may listen here, and who they are can't be told; if workers of ours are among them, they knock now.
+        await asyncio.sleep(_KNOCK_S)
+    return sockets, []
 
 
 async def _gather(address: Address, knocking: asyncio.Queue[Orphan]) -> list[Orphan]:
@@ -50,12 +56,10 @@ async def _gather(address: Address, knocking: asyncio.Queue[Orphan]) -> list[Orp
     Raises OSError when it is not only workers that accept there.
     """
     log = structlog.get_logger()
-    places = places_of(address)
     orphans: list[Orphan] = []
     started_s = time.monotonic()
     while True:
-        inodes = {inode for place in places for inode in listening_inodes(*place)}
-        missing = holders(inodes) - {orphan.pid for orphan in orphans} - {os.getpid()}
+        missing = holders(_inodes(address)) - {orphan.pid for orphan in orphans} - {os.getpid()}
         if not missing:
             log.info("taking_over", listen=str(address), workers=[orphan.pid for orphan in orphans])
             return orphans
@@ -67,6 +71,11 @@ async def _gather(address: Address, knocking: asyncio.Queue[Orphan]) -> list[Orp
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY_S):
                 orphans.append(await knocking.get())
+
+
+def _inodes(address: Address) -> set[int]:
+    """Of all sockets that listen there."""
+    return {inode for place in places_of(address) for inode in listening_inodes(*place)}
 
 
 def _end_stuck(pids: set[int]) -> None:

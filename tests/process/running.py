@@ -119,13 +119,17 @@ def same_place(running: Splitter) -> dict[str, str]:
     }
 
 
+def _port_of(environment: dict[str, str], name: str) -> int:
+    digits = environment.get(name, "").rpartition(":")[2]
+    return int(digits) if digits.isdigit() else free_port()
+
+
 @contextlib.contextmanager
 def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Splitter]:
     """A running splitter with this configuration, ready to be asked; on free ports if `environment` names no others."""
-    port, admin_port = (
-        int(digits) if (digits := environment.get(name, "").rpartition(":")[2]).isdigit() else free_port()
-        for name in ("SPLITTER_LISTEN", "SPLITTER_ADMIN_LISTEN")
-    )
+    port, admin_port = (_port_of(environment, name) for name in ("SPLITTER_LISTEN", "SPLITTER_ADMIN_LISTEN"))
+    while port == admin_port:
+        admin_port = free_port()
     file, log = folder / "splitter.yaml", folder / "splitter.log"
     file.write_text(config or "{}\n")
     process = start(
@@ -144,7 +148,9 @@ def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Spl
 
         def ready() -> bool:
             assert process.poll() is None, log.read_text()
-            return b'"event":"serving"' in log.read_bytes()
+            with contextlib.suppress(OSError):  # on the admin port: the public one may speak TLS, or be a socket file
+                return bool(json.loads(ask(admin_port, "/api/v1/monitoring/health")[2])["state"] == "serving")
+            return False
 
         wait_until(ready)
         yield Splitter(process, port, admin_port, log)

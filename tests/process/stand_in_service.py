@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if name == "splitter":
         port = os.environ["SPLITTER_LISTEN"].rpartition(":")[2]
+        admin = ThreadingHTTPServer(("127.0.0.1", int(os.environ["SPLITTER_ADMIN_LISTEN"].rpartition(":")[2])), Always200)
+        threading.Thread(target=admin.serve_forever, daemon=True).start()
     else:
         port = arguments[arguments.index("--port") + 1]
     server = ThreadingHTTPServer(("127.0.0.1", int(port)), Always200)

@@ -7,13 +7,15 @@ import json
 import os
 import resource
 import signal
+import socket
 import time
 from functools import partial
 from pathlib import Path
 
-from tests.process.load import load
+from splitter.supervision.holders import listening_inodes
 from tests.process.recording import HALF, QUIET, Recorders, urls
-from tests.process.running import alive, ask, replaced, splitter, until, wait_until
+from tests.process.running import Splitter, alive, ask, replaced, splitter, until, wait_until
+from tests.process.traffic import load
 
 
 async def test_reloads_under_load_lose_nothing(tmp_path: Path, recorders: Recorders) -> None:
@@ -48,7 +50,17 @@ async def test_the_number_of_workers_changes_under_load(tmp_path: Path, recorder
                 file.write_text(QUIET + f"listen: {{workers: {count}}}\n")
                 await until(partial(replaced, running, before, count))
                 await result.more(300)
+                assert set(nonblocking(running)) == {True}, "or a worker would wait in accept"
         assert (result.failures, result.refused, set(result.statuses)) == ([], 0, {200})
+
+
+def nonblocking(running: Splitter) -> list[bool]:
+    """Of each listening socket of the supervisor, whether it does not block: true for all who share it."""
+    inodes = {f"socket:[{inode}]" for inode in listening_inodes(socket.AF_INET, ("127.0.0.1", running.port))}
+    process = Path(f"/proc/{running.process.pid}")
+    fds = [link.name for link in (process / "fd").iterdir() if str(link.readlink()) in inodes]
+    flags = [(process / "fdinfo" / fd).read_text().partition("flags:")[2].split()[0] for fd in fds]
+    return [bool(int(octal, 8) & os.O_NONBLOCK) for octal in flags]
 
 
 def test_a_generation_that_cannot_start_leaves_the_old_one(tmp_path: Path, recorders: Recorders) -> None:

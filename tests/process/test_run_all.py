@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tools import ports
 from tools.bench import cpu
@@ -119,7 +120,7 @@ class TestStarting:
             assert [f"http://127.0.0.1:{port}" in said for port in (run.port, run.admin, run.legacy, run.domain)] == [
                 True
             ] * 4
-            assert f"curl -i -H 'X-User-Id: alice' http://127.0.0.1:{run.port}/api/v1/cameras" in said
+            assert f"curl -i -H 'X-User-Id: alice' 'http://127.0.0.1:{run.port}/api/v1/cameras'" in said
             assert "force_domain=true" in said
             assert get(run.port, "/") == get(run.legacy, "/health") == get(run.domain, "/health") == 200
 
@@ -183,6 +184,42 @@ class TestStarting:
             assert "http://10.0.0.9:80, http://10.0.0.8:80" in said
             assert "not started here" in said
             assert not (stand_ins / "data" / "logs" / "domain.log").exists()
+
+
+class TestListeners:
+    """The real splitter, with whatever its configuration makes of its public side."""
+
+    @pytest.fixture
+    def with_splitter(self, stand_ins: Path) -> Path:
+        shutil.rmtree(stand_ins / "splitter")
+        (stand_ins / "config").mkdir()
+        return stand_ins
+
+    def test_a_socket_file(self, with_splitter: Path) -> None:
+        path = with_splitter / "s.sock"
+        (with_splitter / "config" / "splitter.yaml").write_text(f"listen: {{host: 'unix:{path}'}}\n")
+        with run_all(with_splitter, without="--port") as run:
+            said = run.until_ready()
+            assert f"curl -i -H 'X-User-Id: alice' --unix-socket {path} 'http://localhost/api/v1/cameras'" in said
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+
+    def test_a_port_for_a_socket_file_is_refused(self, with_splitter: Path) -> None:
+        (with_splitter / "config" / "splitter.yaml").write_text("listen: {host: 'unix:/run/s.sock'}\n")
+        with run_all(with_splitter) as run:
+            assert run.end() == (1, "--port moves a port, but the splitter is to listen on unix:/run/s.sock\n")
+
+    def test_tls_behind_a_load_balancer(self, with_splitter: Path) -> None:
+        pair = with_splitter / "pair.pem"
+        trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pair))
+        (with_splitter / "config" / "splitter.yaml").write_text(
+            f"listen: {{tls: {{cert: {pair}, key: {pair}}}, proxy_protocol: [127.0.0.0/8]}}\n"
+        )
+        with run_all(with_splitter) as run:
+            said = run.until_ready()
+            assert f"curl -i -k 'https://127.0.0.1:{run.port}/api/v1/cameras?force_domain=true'" in said
 
 
 def run_output_for_shared(port: str) -> str:

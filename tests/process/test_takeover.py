@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.load import load
 from tests.process.recording import HALF, Recorders, urls
 from tests.process.running import ROOT, alive, ask, same_place, splitter, until, wait_until
+from tests.process.traffic import load
 from tools.ports import free_port
 
 

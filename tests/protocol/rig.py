@@ -12,10 +12,12 @@ from typing import Any
 
 from splitter.config import KeySource
 from splitter.fallback import FallbackPolicy
+from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
+from splitter.proxy.dial import Endpoint
 from splitter.proxy.downstream import Downstream
-from splitter.proxy.plane import BackendSettings, ConnectionLimits, DataPlane, Ejection, PlaneSettings, Timeouts
-from splitter.proxy.pool import Endpoint, PoolLimits
+from splitter.proxy.plane import DataPlane
+from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.proxy.upstream import Upstream
 from splitter.routing import DEFAULT_ROUTE, Backend, Rule, Table
 from splitter.snapshot import Snapshot
@@ -104,29 +106,32 @@ class Rig:
         max_connections: int = 8,
         replay_bytes: int = 64 * 1024,
         trusted_proxies: tuple[Any, ...] = (),
+        forward: ForwardPolicy | None = None,
         fallback: FallbackPolicy | None = None,
         sources: tuple[KeySource, ...] = (HEADER, CLIENT_IP),
+        domain_ports: tuple[int, ...] = (8002,),
     ) -> None:
         self.now_s = 1000.0
         self.errors: list[BaseException] = []
         self.tasks = Tasks(lambda _name, error: self.errors.append(error))
         self.upstreams: list[FakeTransport] = []
         self.refuse: OSError | None = None
-        self.refuse_port = 0  # every one
+        self.refuse_ports: set[int] = set()  # none of these: every one
         self.hold_connects: asyncio.Event | None = None
         backend = self._backend(max_connections)
         self.plane = DataPlane(
             PlaneSettings(
                 backends={
-                    Backend.LEGACY: backend(8001),
-                    Backend.DOMAIN: backend(8002),
-                    Backend.INTERNAL: backend(8090),
+                    Backend.LEGACY: backend((8001,)),
+                    Backend.DOMAIN: backend(domain_ports),
+                    Backend.INTERNAL: backend((8090,)),
                 },
                 head_limits=limits or HeadLimits(64 * 1024, 16 * 1024, 200),
-                limits=ConnectionLimits(header_timeout_s=10, keepalive_timeout_s=75),
+                limits=ConnectionLimits(header_timeout_s=10, keepalive_timeout_s=75, max_connections=1000),
                 replay_bytes=replay_bytes,
                 fallback=fallback or NO_FALLBACK,
                 trusted_proxies=trusted_proxies,
+                forward=forward or ForwardPolicy(),
             ),
             Snapshot(table(percent, sources)),
             self.tasks,
@@ -137,9 +142,9 @@ class Rig:
         )
 
     @staticmethod
-    def _backend(max_connections: int) -> Callable[[int], BackendSettings]:
-        return lambda port: BackendSettings(
-            (Endpoint("127.0.0.1", port),),
+    def _backend(max_connections: int) -> Callable[[tuple[int, ...]], BackendSettings]:
+        return lambda ports: BackendSettings(
+            tuple(Endpoint("127.0.0.1", port) for port in ports),
             Timeouts(response_s=30, idle_s=60, tunnel_s=3600),
             PoolLimits(2, 60, max_connections, 4, 64 * 1024, 200),
             Ejection(5, 10),
@@ -148,7 +153,7 @@ class Rig:
     async def _dial(self, endpoint: Endpoint, upstream: Upstream) -> None:
         if self.hold_connects is not None:
             await self.hold_connects.wait()
-        if self.refuse is not None and self.refuse_port in {0, endpoint.port}:
+        if self.refuse is not None and (not self.refuse_ports or endpoint.port in self.refuse_ports):
             raise self.refuse
         transport = FakeTransport(upstream, (endpoint.host, endpoint.port))
         upstream.connection_made(transport)
@@ -171,9 +176,11 @@ class Rig:
         steps = max(1, round(seconds / 0.05))
         for _ in range(steps):
             self.now_s += seconds / steps
-            self.plane.wheel.tick()
-            for backend in self.plane.backends.values():
-                backend.pool.tick()
+            self.plane.tick()
+
+    def at(self, port: int) -> list[FakeTransport]:
+        """The connections to the endpoint at this port, those that are closed too."""
+        return [upstream for upstream in self.upstreams if upstream.get_extra_info("peername")[1] == port]
 
     @property
     def backend(self) -> FakeTransport:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from splitter.fallback import FallbackPolicy
-from splitter.routing import Backend
+from splitter.routing import Backend, Rule, Table
 from splitter.snapshot import Snapshot
-from tests.protocol.rig import FakeTransport, Rig, send, table
+from tests.protocol.rig import CLIENT_IP, FakeTransport, Rig, send, table
 from tests.protocol.test_relay import GET, OK, UPGRADE, code, post
 
 POLICY = FallbackPolicy(
@@ -95,7 +95,7 @@ async def test_when_nothing_was_sent_any_method_is_rescued(request_bytes: bytes)
     rig.refuse = ConnectionRefusedError(111, "Connection refused")
     client = rig.client()
     send(client, request_bytes)
-    rig.refuse_port = 8002
+    rig.refuse_ports = {8002}
     await rig.settle()
     assert await rescued(rig, client)
     assert rig.plane.stats.failures == {("domain", "connect"): 1}
@@ -252,3 +252,57 @@ async def test_when_both_are_out_the_chosen_one_is_tried() -> None:
     client = await started(rig)
     answer(rig, OK)
     assert b"X-Splitter-Backend: domain\r\nX-Splitter-Reason: bucket\r\n" in client.written
+
+
+# --- methods that an operator allows to be sent twice ---------------------------------------------------------------
+
+KEYED = b"POST / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: 7\r\nContent-Length: 3\r\n\r\nabc"
+
+
+def rig_with_route(fallback: FallbackPolicy = POLICY) -> Rig:
+    rig = Rig(percent=100, fallback=fallback)
+    rule = Rule("rules", 10_000, (CLIENT_IP,), template="/rules", fallback_methods=frozenset({b"POST"}))
+    rig.plane.publish(Snapshot(Table(rig.plane.snapshot.table.default, (rule,))))
+    return rig
+
+
+@pytest.mark.parametrize(("path", "legacy_answers"), [(b"/rules", True), (b"/other", False)])
+async def test_a_route_may_allow_a_method_of_its_own(path: bytes, legacy_answers: bool) -> None:
+    rig = rig_with_route()
+    request = post(3, b"abc").replace(b"/", path, 1)
+    client = await started(rig, request)
+    asked(rig).lose(ConnectionResetError())
+    assert await rescued(rig, client) is legacy_answers
+    client = await started(rig, request)
+    answer(rig, b"HTTP/1.1 503 Mine\r\nContent-Length: 4\r\n\r\nmine")
+    assert await rescued(rig, client) is legacy_answers
+    assert client.written.endswith(b"ok" if legacy_answers else b"mine"), "what domain says is passed on if refused"
+
+
+@pytest.mark.parametrize(("by_key", "request_bytes"), [(True, KEYED), (False, KEYED), (True, post(3, b"abc"))])
+async def test_a_key_may_allow_any_method(by_key: bool, request_bytes: bytes) -> None:
+    rig = Rig(percent=100, fallback=FallbackPolicy(POLICY.on, POLICY.methods, 0.2, by_key=by_key))
+    client = await started(rig, request_bytes)
+    asked(rig).lose(ConnectionResetError())
+    assert await rescued(rig, client) is (by_key and request_bytes is KEYED)
+
+
+async def test_what_may_be_sent_twice_may_be_sent_again_on_a_stale_connection() -> None:
+    rig = rig_with_route()
+    client = await started(rig)
+    answer(rig, OK)
+    client.take()
+    send(client, post(3, b"abc").replace(b"/", b"/rules", 1))
+    rig.at(8002)[0].lose(ConnectionResetError())
+    await rig.settle()
+    assert rig.at(8002)[1].written.endswith(b"abc")
+    assert rig.plane.stats.failures == {}
+
+
+async def test_a_large_body_is_not_sent_twice_whatever_is_allowed() -> None:
+    rig = Rig(percent=100, replay_bytes=2, fallback=FallbackPolicy(POLICY.on, POLICY.methods, 0.2, by_key=True))
+    client = await started(rig, KEYED)
+    asked(rig).lose(ConnectionResetError())
+    await rig.settle()
+    assert code(client) == (502, "reset")
+    assert not rig.at(8001)

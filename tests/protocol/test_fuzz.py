@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from ipaddress import ip_network
 from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from splitter.hops import Style
+from splitter.http1.forwarding import ForwardPolicy
 from tests.protocol.rig import Rig, send
 from tests.wire.cases import load
 
@@ -48,11 +51,17 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 _LINE = re.compile(rb"([^ \r\n]+) ([^ \r\n]+) HTTP/1\.1\r\n")
+_OPTIONS_OF_A_PROXY = re.compile(rb"OPTIONS https?://", re.IGNORECASE)
 _ENOUGH = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-async def _requests(pieces: list[bytes], everything: bytes) -> None:
+_EVERYTHING_ON = ForwardPolicy(Style.BOTH, make_trace=True)
+
+
+async def _requests(pieces: list[bytes], everything: bytes, *, everything_on: bool) -> None:
     rig = Rig()
+    if everything_on:
+        rig = Rig(forward=_EVERYTHING_ON, trusted_proxies=(ip_network("192.0.2.0/24"),))
     client = rig.client()
     answered = 0
     for piece in pieces:
@@ -68,7 +77,8 @@ async def _requests(pieces: list[bytes], everything: bytes) -> None:
                 assert line, head
                 assert line[1] in everything, f"no client sent the method {line[1]!r}"
                 target = line[2] if line[2] in everything else line[2].lstrip(b"/")
-                assert target in everything, f"no client sent the target {line[2]!r}"
+                asked_of_a_proxy = line[2] == b"*" and _OPTIONS_OF_A_PROXY.search(everything)
+                assert target in everything or asked_of_a_proxy, f"no client sent the target {line[2]!r}"
                 assert head.count(b"\r\nHost:") + head.count(b"\r\nhost:") + head.count(b"\r\nhOST:") <= 1
                 assert b"\n" not in head.replace(b"\r\n", b"")
                 upstream.take()
@@ -84,9 +94,9 @@ async def _requests(pieces: list[bytes], everything: bytes) -> None:
 
 
 @_ENOUGH
-@given(mutated(_VALID + _INVALID), st.lists(st.integers(0, 2000), max_size=6))
-def test_mutated_requests(data: bytes, places: list[int]) -> None:
-    asyncio.run(_requests(cut(data, places), data))
+@given(mutated(_VALID + _INVALID), st.lists(st.integers(0, 2000), max_size=6), st.booleans())
+def test_mutated_requests(data: bytes, places: list[int], everything_on: bool) -> None:
+    asyncio.run(_requests(cut(data, places), data, everything_on=everything_on))
 
 
 async def _responses(pieces: list[bytes], closes: bool) -> None:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.routing import Backend
 from splitter.snapshot import Snapshot
@@ -268,6 +269,36 @@ async def test_body_limit() -> None:
     assert rig.upstreams[-1].aborted
 
 
+async def test_a_client_may_take_its_time_with_the_last_response() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(1_000_000, b"x"))
+    await rig.settle()
+    client.unsent_bytes = 200_000
+    send(rig.backend, b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+    rig.pass_time(50)
+    assert not client.closing
+    client.unsent_bytes = 100_000
+    rig.pass_time(50)
+    assert not client.closing, "it has taken some of it"
+    rig.pass_time(71)
+    assert client.aborted, "for a minute it took nothing"
+
+
+async def test_a_client_that_has_all_of_the_last_response_is_heard_out_for_a_moment() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(1_000_000, b"x"))
+    await rig.settle()
+    client.unsent_bytes = 100_000
+    send(rig.backend, b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+    client.unsent_bytes = 0
+    rig.pass_time(61)
+    assert not client.closing
+    rig.pass_time(6)
+    assert client.closing
+
+
 # --- limits of heads ------------------------------------------------------------------------------------------------
 
 
@@ -358,6 +389,52 @@ async def test_a_client_that_reads_nothing_is_cut() -> None:
     assert client.aborted
     assert rig.backend.aborted
     assert rig.plane.stats.failures == {}, "the backend did nothing wrong"
+
+
+async def test_a_client_that_reads_slowly_is_not_cut() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, GET)
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+    client.unsent_bytes = 300_000
+    client.protocol.pause_writing()
+    for left in (299_000, 298_000, 297_000):
+        client.unsent_bytes = left
+        rig.pass_time(61)
+        assert not client.closing
+    rig.pass_time(61)
+    assert client.aborted
+    assert rig.plane.stats.failures == {}
+
+
+async def test_a_backend_that_takes_a_body_slowly_is_not_given_up() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(1_000_000, b"abc"))
+    await rig.settle()
+    rig.backend.unsent_bytes = 300_000
+    rig.backend.protocol.pause_writing()
+    for left in (299_000, 298_000):
+        rig.backend.unsent_bytes = left
+        rig.pass_time(61)
+        assert not client.written
+    rig.pass_time(61)
+    assert code(client) == (504, "timeout")
+
+
+async def test_the_last_response_to_a_client_that_reads_nothing_is_given_up_in_the_end() -> None:
+    rig = Rig()
+    client = rig.client()
+    await exchange(rig, client)
+    client.unsent_bytes = 100_000
+    rig.pass_time(76)
+    assert not client.closing, "it may have taken some before anybody looked"
+    client.unsent_bytes = 50_000
+    rig.pass_time(61)
+    assert not client.closing, "it has taken half of it"
+    rig.pass_time(61)
+    assert client.aborted
 
 
 async def test_slowloris() -> None:
@@ -527,6 +604,69 @@ async def test_expect_continue_end_to_end() -> None:
     assert client.take().endswith(b"ok")
 
 
+async def test_a_client_that_waits_for_leave_is_not_to_blame_for_the_backends_silence() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    rig.pass_time(31)
+    assert code(client) == (504, "timeout")
+    assert rig.plane.stats.failures == {("legacy", "timeout"): 1}
+
+
+async def test_a_client_that_was_given_leave_must_use_it() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    rig.pass_time(20)
+    send(rig.backend, b"HTTP/1.1 100 Continue\r\n\r\n")
+    client.take()
+    rig.pass_time(59)
+    assert not client.written
+    rig.pass_time(2)
+    assert code(client) == (408, "request_timeout")
+
+
+async def test_a_client_that_does_not_wait_for_leave_is_timed_as_any_other() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    rig.pass_time(1)
+    send(client, b"ab")
+    rig.pass_time(59)
+    assert not client.written
+    rig.pass_time(2)
+    assert code(client) == (408, "request_timeout")
+
+
+async def test_an_expectation_refused_by_the_backend_ends_the_connection() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, post(3, fields=b"Expect: 100-continue\r\n"))
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+    answer = client.take()
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+    assert b"Connection: close\r\n" in answer, "what comes next may be the body or another request"
+    assert client.eof_sent
+    assert rig.backend.closing
+
+
+async def test_a_head_that_never_ends_is_a_bad_response() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, GET)
+    await rig.settle()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nX: ")
+    for _ in range(70):
+        if not rig.backend.closing:
+            send(rig.backend, b"a" * 1024)
+    assert code(client) == (502, "protocol")
+    assert rig.backend.aborted
+
+
 UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
 
@@ -598,6 +738,24 @@ async def test_an_idle_tunnel_ends() -> None:
     assert client.closing
 
 
+@pytest.mark.parametrize("side", ["client", "backend"])
+async def test_a_tunnels_last_bytes_are_given_up_when_nobody_takes_them(side: str) -> None:
+    rig = Rig()
+    client = await tunnel(rig)
+    stuck, other = (client, rig.backend) if side == "client" else (rig.backend, client)
+    stuck.close = lambda: setattr(stuck, "closing", True)  # type: ignore[method-assign] # what is unsent holds it up
+    stuck.unsent_bytes = 1000
+    other.lose(None)
+    assert stuck.closing
+    assert not stuck.lost
+    stuck.unsent_bytes = 500
+    rig.pass_time(61)
+    assert not stuck.lost, "it took some"
+    rig.pass_time(61)
+    assert stuck.aborted
+    assert stuck.lost
+
+
 async def test_backpressure_in_a_tunnel() -> None:
     rig = Rig()
     client = await tunnel(rig)
@@ -626,6 +784,61 @@ async def test_a_trusted_proxys_fields_are_continued() -> None:
     assert b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: www\r\n" in rig.backend.written
 
 
+async def test_a_trace_that_begins_here_is_one_trace_over_retries_and_in_the_log() -> None:
+    rig = Rig(forward=ForwardPolicy(make_trace=True))
+    numbers = iter(range(1, 100))
+    rig.plane.random_bits = lambda _bits: next(numbers)
+    client = rig.client()
+    await exchange(rig, client)
+    rig.backend.take()
+    send(client, GET)
+    first = rig.backend.take()
+    rig.backend.lose(ConnectionResetError())
+    await rig.settle()
+    again = bytes(rig.upstreams[1].written)
+    assert again == first
+    assert b"traceparent: 00-%032x-%016x-01\r\n" % (3, 4) in again
+    served = client.protocol._exchange  # type: ignore[attr-defined]
+    assert served.trace_id == b"%032x" % 3
+
+
+async def test_a_valid_trace_is_known_also_where_none_is_made() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-%b-%b-00\r\n\r\n" % (b"a" * 32, b"b" * 16))
+    assert client.protocol._exchange.trace_id == b"a" * 32  # type: ignore[attr-defined]
+    await rig.settle()
+    send(rig.backend, OK)
+    send(client, b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-%b-%b-00\r\n\r\n" % (b"0" * 32, b"b" * 16))
+    assert client.protocol._exchange.trace_id == b""  # type: ignore[attr-defined]
+
+
+async def test_options_for_the_splitter_itself_is_counted_and_the_next_request_is_served() -> None:
+    rig = Rig()
+    client = rig.client()
+    own = b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"
+    send(client, own + own + GET)
+    assert client.take().count(b"Allow: ") == 2
+    await rig.settle()
+    send(rig.backend, OK)
+    assert client.take().endswith(b"ok")
+    assert rig.counts() == {("internal", 200): 2, ("legacy", 200): 1}
+    rig.pass_time(80)
+    assert client.closing, "it is idle as any other"
+
+
+async def test_options_for_the_splitter_itself_with_a_body_ends_the_connection() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nContent-Length: 100\r\n\r\nabc")
+    assert client.eof_sent
+    send(client, b"GET /evil HTTP/1.1\r\nHost: a\r\n\r\n")
+    await rig.settle()
+    assert not rig.upstreams
+    rig.pass_time(6)
+    assert client.closing
+
+
 async def test_a_unix_client_has_no_address() -> None:
     rig = Rig()
     client = rig.client(peer="")
@@ -649,48 +862,36 @@ async def test_own_paths_go_to_the_internal_backend_unmarked() -> None:
 
 async def test_drain_lets_requests_end_and_closes_idle_connections() -> None:
     rig = Rig()
-    idle, busy = rig.client(), rig.client()
+    idle, busy, last = rig.client(), rig.client(), rig.client()
+    for client in (idle, last):
+        await exchange(rig, client)
     send(busy, GET)
-    await rig.settle()
     draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
     await asyncio.sleep(0)
-    assert not idle.closing, "its client may be sending the next request just now"
+    assert not idle.closing, "its next request may be on its way"
+    send(last, GET)
+    await rig.settle()
+    send(rig.upstreams[-1], OK)
+    assert b"Connection: close\r\n" in last.written
     rig.pass_time(1.2)
     assert idle.closing
     assert not busy.closing
-    send(rig.backend, OK)
+    send(rig.upstreams[0], OK)
     assert b"Connection: close\r\n" in busy.written
     assert await draining
 
 
-async def test_a_request_that_crosses_a_drain_is_answered() -> None:
-    rig = Rig()
-    client, late = rig.client(), rig.client()
-    await exchange(rig, client, GET)
-    draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
-    await asyncio.sleep(0)
-    got = await exchange(rig, client, GET)
-    assert b"Connection: close\r\n" in got
-    rig.pass_time(0.5)
-    assert not late.closing
-    rig.pass_time(0.7)
-    assert late.closing
-    assert await draining
-
-
-async def test_a_response_begun_before_a_drain_does_not_keep_it_waiting() -> None:
+async def test_a_response_that_began_before_the_drain_does_not_hold_it_up() -> None:
     rig = Rig()
     client = rig.client()
     send(client, GET)
     await rig.settle()
-    send(rig.backend, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
-    assert b"Connection: close" not in client.take()
+    send(rig.backend, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
     draining = asyncio.get_running_loop().create_task(rig.plane.drain(5))
     await asyncio.sleep(0)
-    send(rig.backend, b"lf")
-    assert client.take() == b"lf"
+    send(rig.backend, b"ok")
     rig.pass_time(1.2)
-    assert client.closing
+    assert client.closing, "it was told that it is kept, but not for how long"
     assert await draining
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
 import splitter.run
@@ -93,6 +94,15 @@ class TestCheckConfig:
             "a.yaml:3: rollout.prcent: unknown key; did you mean percent?",
             "2 faults: not usable",
         ]
+
+    def test_files_it_names_are_tried(self) -> None:
+        write("a.yaml", "listen:\n  tls:\n    cert: pair.pem\n    key: pair.pem\n")
+        result = invoke("check-config", "a.yaml")
+        assert result.exit_code == 2
+        fault = "a.yaml:3: listen.tls.cert: pair.pem can't be read: No such file or directory"
+        assert result.stderr.splitlines() == [fault, "1 fault: not usable"]
+        trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path("pair.pem")
+        assert invoke("check-config", "a.yaml").exit_code == 0
 
     def test_one_fault(self) -> None:
         result = invoke("check-config", "none.yaml")

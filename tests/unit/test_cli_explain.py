@@ -181,6 +181,7 @@ def test_for_people() -> None:
         (["--url", "/?force_domain=true", *ALICE], "moves      to domain at 92.9 %, when not forced"),
         (["--url", "/"], "note       a real request has an address: give it as --client-ip"),
         (["--url", "/api/v1/monitoring/health"], "because  the splitter answers this itself"),
+        (["--url", "/", "-X", "OPTIONS", "-H", "Max-Forwards: 0"], "because  the splitter answers this itself"),
         (["--url", "/cameras/x/y", "-X", "POST"], "route      control, with 100 %"),
     ],
 )

@@ -9,24 +9,36 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from splitter.config import BackendUrl, Config, KeySource, TcpAddress, UnixAddress, leaves, load, parse
+from splitter.config import BackendUrl, Config, KeySource, TcpAddress, Tls, UnixAddress, leaves, load, parse
 from splitter.errors import ConfigError
 
 DEFAULTS = """
 engine: relay
 listen.host: 0.0.0.0
 listen.port: 8000
+listen.socket_mode: "0666"
 listen.workers: auto
+listen.reuse_port: false
 listen.tls: null
+listen.proxy_protocol: []
 listen.trusted_proxies: []
+listen.forwarded: x
+listen.traceparent: pass
 admin.host: 127.0.0.1
 admin.port: 8090
+admin.socket_mode: "0600"
 admin.token: null
 backends.legacy.urls: [http://127.0.0.1:8001]
 backends.legacy.connect_timeout: 2s
 backends.legacy.response_timeout: 30s
 backends.legacy.idle_timeout: 1m
+backends.legacy.tunnel_idle_timeout: 1h
 backends.legacy.max_connections: 256
+backends.legacy.tls.ca: null
+backends.legacy.tls.cert: null
+backends.legacy.tls.key: null
+backends.legacy.tls.server_name: null
+backends.legacy.tls.verify: true
 backends.legacy.health.path: /health
 backends.legacy.health.interval: 5s
 backends.legacy.health.timeout: 2s
@@ -38,7 +50,13 @@ backends.domain.urls: [http://127.0.0.1:8002]
 backends.domain.connect_timeout: 2s
 backends.domain.response_timeout: 30s
 backends.domain.idle_timeout: 1m
+backends.domain.tunnel_idle_timeout: 1h
 backends.domain.max_connections: 256
+backends.domain.tls.ca: null
+backends.domain.tls.cert: null
+backends.domain.tls.key: null
+backends.domain.tls.server_name: null
+backends.domain.tls.verify: true
 backends.domain.health.path: /health
 backends.domain.health.interval: 5s
 backends.domain.health.timeout: 2s
@@ -66,6 +84,7 @@ guardrails.consecutive_failures: 20
 guardrails.action: rollback
 fallback.on: [connect, timeout, reset, "502", "503", "504"]
 fallback.methods: [GET, HEAD, OPTIONS, PUT, DELETE]
+fallback.idempotency_key: false
 fallback.max_body: 64KiB
 fallback.budget: 0.2
 mirror.percent: 0
@@ -80,6 +99,7 @@ limits.headers: 200
 limits.body_bytes: null
 limits.header_timeout: 10s
 limits.keepalive_timeout: 75s
+limits.max_connections: 10000
 limits.drain_timeout: 30s
 access_log.sample: 1
 state.url: file:state/rollout.json
@@ -105,7 +125,10 @@ def test_values_have_units_the_code_counts_in() -> None:
     config = parse(
         """
         backends: {domain: {urls: ["http://A.example", "http://[::1]:81/"], connect_timeout: 500ms, eject: {for: 1m}}}
-        listen: {trusted_proxies: [10.0.0.0/8, "::1"]}
+        listen:
+          trusted_proxies: [10.0.0.0/8, "::1", "unix:"]
+          socket_mode: "660"
+          tls: {cert: a.pem, key: /b.pem, min_version: 1.3}
         rollout:
           percent: 0.29
           tunnel_grace: 5m
@@ -120,7 +143,11 @@ def test_values_have_units_the_code_counts_in() -> None:
     assert domain.urls == (BackendUrl("http", "a.example", 80), BackendUrl("http", "::1", 81))
     assert [str(url) for url in domain.urls] == ["http://a.example:80", "http://[::1]:81"]
     assert (domain.connect_timeout_s, domain.eject.for_s, rollout.tunnel_grace_s) == (0.5, 60.0, 300.0)
-    assert config.listen.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+    listen = config.listen
+    assert listen.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"), "unix:")
+    tls = Tls.model_validate({"cert": "a.pem", "key": "/b.pem", "min_version": "1.3"})
+    assert (listen.socket_mode, listen.tls) == (0o660, tls)
+    assert tls.cert == Path("a.pem")
     route, (stage, last) = rollout.routes[0], rollout.plan
     assert route.key == (KeySource("path", "b"), KeySource("jwt", "sub"), KeySource("query", "q"))
     assert (rollout.percent_threshold, route.percent_threshold, stage.percent_threshold) == (29, 3333, 115)
@@ -262,7 +289,6 @@ def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
         "rollout.plan",
         "rollout.tunnel_grace",
         "guardrails",
-        "state",
         "mirror.percent",
         "rollout.force",
     ]

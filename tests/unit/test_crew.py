@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from splitter.config import Config, TcpAddress, parse
-from splitter.control.controller import table_of
+from splitter.config import Config, Listen, parse
+from splitter.control.table import table_of
 from splitter.snapshot import Death, Snapshot, WorkerState
 from splitter.stats import Stats
 from splitter.supervision import crew as crew_module
@@ -15,7 +15,7 @@ from splitter.supervision.backoff import LONGEST_S, Backoff
 from splitter.supervision.crew import CannotStartError, Crew
 from splitter.supervision.member import Edition, Listener, Task, Worker
 from splitter.supervision.process import ProcessWorker
-from splitter.supervision.sockets import Listening
+from splitter.supervision.sockets import SlotSockets
 from splitter.tasks import Tasks
 
 SNAPSHOT = Snapshot(table_of(Config()))
@@ -35,6 +35,8 @@ class FakeWorker(Worker):
         self.editions: list[int] = []
         self.drains: list[float | None] = []
         self.pings = 0
+        self.reloads = 0
+        self.for_good = False
         FakeWorker.born.append(self)
         asyncio.get_running_loop().call_soon(self._greet)
 
@@ -63,8 +65,12 @@ class FakeWorker(Worker):
     async def collect(self) -> None:
         await asyncio.sleep(0)
 
-    def drain(self, timeout_s: float | None) -> None:
+    def reload_certificates(self) -> None:
+        self.reloads += 1
+
+    def drain(self, timeout_s: float | None, *, for_good: bool = False) -> None:
         self.told_to_drain = True
+        self.for_good = for_good
         self.state = WorkerState.DRAINING
         self.drains.append(timeout_s)
 
@@ -80,8 +86,8 @@ class Rig:
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
         self.tasks = Tasks(lambda _name, error: self.errors.append(error))
-        self.listening = Listening(TcpAddress("127.0.0.1", 0))
-        self.crew = Crew(self.listening, "", "", self.tasks)
+        self.sockets = SlotSockets(Listen(host="127.0.0.1", port=0))
+        self.crew = Crew(self.sockets, "", "", self.tasks)
 
     @staticmethod
     def config(workers: int = 2, extra: str = "") -> Config:
@@ -93,7 +99,7 @@ class Rig:
 
     async def close(self) -> None:
         await self.tasks.close()
-        self.listening.close()
+        self.sockets.close()
         assert self.errors == []
 
 
@@ -288,7 +294,7 @@ async def test_stopping_drains_everybody_and_follows_nobody(rig: Rig, fakes: lis
     await started(rig)
     stopping = asyncio.get_running_loop().create_task(rig.crew.drain(5.0))
     await rig.settle()
-    assert [worker.drains for worker in fakes] == [[5.0], [5.0]]
+    assert [(worker.drains, worker.for_good) for worker in fakes] == [([5.0], True)] * 2
     for worker in fakes:
         worker.complete = True
         worker.kill()

@@ -9,8 +9,8 @@ from splitter.fallback import ALWAYS_ALLOWED, WINDOW_S, Budget, FallbackPolicy
 POLICY = FallbackPolicy(frozenset({"connect", "reset", "503"}), frozenset({b"GET"}), 0.2)
 
 
-def allows(trigger: str, method: bytes = b"GET", *, nothing_sent: bool = False, body_held: bool = True) -> bool:
-    return POLICY.allows(trigger, method, Budget(), 0, nothing_sent=nothing_sent, body_held=body_held)
+def allows(trigger: str, *, nothing_sent: bool = False, repeatable: bool = True) -> bool:
+    return POLICY.allows(trigger, Budget(), 0, nothing_sent=nothing_sent, repeatable=repeatable)
 
 
 @pytest.mark.parametrize(
@@ -22,17 +22,30 @@ def test_what_counts_as_failed(trigger: str, allowed: bool) -> None:
     assert allows(trigger) is allowed
 
 
-def test_a_listed_method_with_its_body() -> None:
-    assert not allows("reset", b"POST")
-    assert not allows("reset", body_held=False)
+def test_what_may_not_be_sent_twice_is_not() -> None:
+    assert not allows("reset", repeatable=False)
 
 
-def test_when_nothing_was_sent_neither_method_nor_body_nor_budget_matter() -> None:
-    assert allows("connect", b"POST", nothing_sent=True, body_held=False)
+def test_who_may_be_sent_twice() -> None:
+    by_key = FallbackPolicy(frozenset(), frozenset({b"GET"}), 0.2, by_key=True)
+    route = frozenset({b"POST"})
+    for policy, method, fields, route_methods, may in (
+        (POLICY, b"GET", {}, frozenset[bytes](), True),
+        (POLICY, b"POST", {}, frozenset[bytes](), False),
+        (POLICY, b"POST", {}, route, True),
+        (POLICY, b"PATCH", {}, route, False),
+        (POLICY, b"PATCH", {b"idempotency-key": b"1"}, route, False),
+        (by_key, b"PATCH", {b"idempotency-key": b"1"}, frozenset[bytes](), True),
+        (by_key, b"PATCH", {b"idempotency-key": b""}, frozenset[bytes](), False),
+        (by_key, b"PATCH", {}, frozenset[bytes](), False),
+    ):
+        assert policy.may_repeat(method, fields, route_methods) is may
+
+
+def test_when_nothing_was_sent_neither_repeating_nor_budget_matter() -> None:
+    assert allows("connect", nothing_sent=True, repeatable=False)
     budget = Budget()
-    assert all(
-        POLICY.allows("connect", b"GET", budget, 0, nothing_sent=True, body_held=True) for _ in range(5 * ALWAYS_ALLOWED)
-    )
+    assert all(POLICY.allows("connect", budget, 0, nothing_sent=True, repeatable=True) for _ in range(5 * ALWAYS_ALLOWED))
     assert budget.take(0.0, 0), "they use no budget"
 
 

@@ -30,6 +30,7 @@ class Done:
     response_bytes: int = 7
     head: Asked = field(default_factory=Asked)
     peer: str = "192.0.2.1"
+    trace_id: bytes = b""
 
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -51,6 +52,12 @@ def test_one_line_whatever_the_client_wrote() -> None:
     assert (line["backend"], line["reason"], line["status"], line["duration_ms"]) == ("domain", "bucket", 200, 12.346)
     assert line["time"] == "2026-01-02T03:04:05Z"
     assert "secret" not in json.dumps(line)
+
+
+def test_the_trace_is_named_when_there_is_one() -> None:
+    with_one, without = written(1.0, [], Done(DECIDED, trace_id=b"4bf92f3577b34da6a3ce929d0e0e4736"), Done(DECIDED))
+    assert with_one["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert "trace_id" not in without
 
 
 def test_sampling() -> None:

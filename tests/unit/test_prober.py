@@ -13,7 +13,7 @@ from tools.ports import free_port
 
 
 def endpoint(healthy_after: int = 2, unhealthy_after: int = 3) -> EndpointState:
-    return EndpointState(ProbeSettings("domain", "http://x/", 1, 1, healthy_after, unhealthy_after))
+    return EndpointState(ProbeSettings("domain", "http://x", "http://x/", 1, 1, healthy_after, unhealthy_after))
 
 
 def test_it_takes_several_in_a_row() -> None:
@@ -42,10 +42,10 @@ async def test_probes_tell_of_a_backend_that_goes_and_comes() -> None:
     tasks = Tasks(lambda _name, error: errors.append(error))
     async with TestServer(app) as server:
         settings = (
-            ProbeSettings("legacy", str(server.make_url("/health")), 0.01, 1, 1, 2),
-            ProbeSettings("domain", f"http://127.0.0.1:{free_port()}/health", 0.01, 1, 1, 2),
+            ProbeSettings("legacy", "one", str(server.make_url("/health")), 0.01, 1, 1, 2),
+            ProbeSettings("domain", "two", f"http://127.0.0.1:{free_port()}/health", 0.01, 1, 1, 2),
         )
-        prober = Prober(settings, lambda name, up: heard.put((name, up)))
+        prober = Prober(settings, lambda name, up, _down: heard.put((name, up)))
         await prober.run(tasks)
         assert {heard.get_nowait(), heard.get_nowait()} == {("legacy", True), ("domain", False)}
         status = 503

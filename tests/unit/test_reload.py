@@ -11,6 +11,10 @@ from splitter.config import Config, load, parse
 from splitter.control.controller import Controller
 from splitter.control.reload import Reloader, RenewalError, needs_renewal, needs_restart
 from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo
+from splitter.tasks import Tasks
+from tests.unit.fake_store import FakeStore, Shelf
+
+LISTEN = ("listen.host", "listen.socket_mode", "listen.reuse_port")
 
 
 @pytest.mark.parametrize(
@@ -27,8 +31,9 @@ from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo
         ("backends: {domain: {health: {interval: 3s}}}", True, ()),
         ("listen: {workers: 3}", True, ()),
         ("listen: {trusted_proxies: [10.0.0.0/8]}", True, ()),
-        ("listen: {port: 9}", False, ("listen.host, listen.port",)),
-        ("listen: {port: 9, workers: 3}", True, ("listen.host, listen.port",)),
+        ("listen: {port: 9}", False, ("listen.port",)),
+        ("listen: {port: 9, workers: 3}", True, ("listen.port",)),
+        ("listen: {host: 'unix:/a', socket_mode: '0600', reuse_port: true}", False, LISTEN),
         ("admin: {port: 9}", False, ("admin",)),
         ("state: {url: 'file:a'}", False, ("state",)),
         ("admin: {port: 9}\nlimits: {headers: 100}\nstate: {url: 'file:a'}", True, ("admin", "state")),
@@ -66,11 +71,11 @@ class Rig:
         self.file = folder / "splitter.yaml"
         self.file.write_text("{}")
         self.plane = FakePlane()
-        self.controller = Controller(load(self.file, {}), self.plane)
+        self.tasks = Tasks(lambda _name, error: pytest.fail(repr(error)))
+        self.controller = Controller(load(self.file, {}), self.plane, FakeStore(Shelf()), self.tasks)
         self.renewed: list[Config] = []
         self.refusal = ""
-        self.wanted = asyncio.Event()
-        self.reloader = Reloader(self.file, self.controller, self._renew, self.wanted)
+        self.reloader = Reloader(self.file, self.controller, self._renew)
 
     async def _renew(self, config: Config) -> None:
         if self.refusal:
@@ -101,7 +106,7 @@ async def test_a_renewal_that_fails_changes_nothing(rig: Rig) -> None:
     assert rig.plane.published == []
     assert (rig.controller.reload_fault, rig.controller.config.limits.headers) == ("no more processes", 200)
     await rig.save("rollout: {percent: 30}")
-    assert (rig.controller.reload_fault, len(rig.plane.published)) == ("", 1)
+    assert (rig.controller.reload_fault, rig.plane.published[-1].table.default.threshold) == ("", 3000)
 
 
 async def test_what_waits_for_a_restart_waits_until_it_is_taken_back(rig: Rig) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from splitter.config import KeySource
 from splitter.config.traffic import KEY_KINDS
+from splitter.hops import Style
 from splitter.routing import BUCKETS, Force, Router, Rule, Table
 from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import BOUNDS_S, Stats
@@ -21,8 +22,9 @@ SOURCES = st.lists(st.one_of(NAMED, st.just(KeySource("client_ip", ""))), min_si
 TEMPLATE = st.sampled_from([None, "/", "/api/*", "/api/v1/cameras/{nid}/*", "/a%20b/{n_1}/{n_2}", "/x.y+z(*"])
 METHODS = st.frozensets(st.sampled_from([b"GET", b"POST", b"M-SEARCH"]))
 THRESHOLD = st.integers(0, BUCKETS)
-RULE = st.builds(Rule, NAME, THRESHOLD, SOURCES, METHODS, TEMPLATE)
+RULE = st.builds(Rule, NAME, THRESHOLD, SOURCES, METHODS, TEMPLATE, METHODS)
 NETWORK = st.sampled_from(["10.0.0.0/8", "192.0.2.1/32", "::/0", "2001:db8::/32"]).map(ip_network)
+SENDER = st.one_of(NETWORK, st.just("unix:"))
 TABLE = st.builds(
     Table,
     default=st.builds(Rule, st.just("default"), THRESHOLD, SOURCES),
@@ -32,9 +34,11 @@ TABLE = st.builds(
     seed=st.integers(0, 2**64 - 1),
     force=st.sampled_from(Force),
     token=st.binary(max_size=8),
-    trusted_proxies=st.lists(NETWORK, max_size=2).map(tuple),
+    trusted_proxies=st.lists(SENDER, max_size=2).map(tuple),
+    forwarded=st.sampled_from(Style),
 )
-SNAPSHOT = st.builds(Snapshot, TABLE, st.booleans())
+DOWN = st.frozensets(st.tuples(st.sampled_from(["legacy", "domain"]), st.sampled_from(["http://a:1", "https://[::1]:2"])))
+SNAPSHOT = st.builds(Snapshot, TABLE, st.booleans(), DOWN, st.none() | st.floats(0, 86_400))
 
 
 def over_the_wire(snapshot: Snapshot) -> Snapshot:
@@ -54,7 +58,9 @@ REQUEST = st.builds(
     st.sampled_from([b"GET", b"POST"]),
     st.sampled_from([b"/", b"/api/v1/cameras/7/start", b"/a%20b/1/2", b"/x.y+z(q"]),
     st.sampled_from([b"", b"force_domain=1", b"na=7&force_domain=0"]),
-    st.dictionaries(st.sampled_from([b"na", b"cookie", b"x-forwarded-for", b"x-splitter-token"]), st.binary(max_size=6)),
+    st.dictionaries(
+        st.sampled_from([b"na", b"cookie", b"x-forwarded-for", b"forwarded", b"x-splitter-token"]), st.binary(max_size=6)
+    ),
 )
 
 

@@ -12,16 +12,25 @@ from pathlib import Path
 import pytest
 
 from splitter.channel import encode
-from splitter.config import TcpAddress, UnixAddress
+from splitter.config import Listen, TcpAddress
 from splitter.rendezvous import Orphan, Rendezvous, TakenError, knock, name_of
 from splitter.supervision.cores import cores
 from splitter.supervision.holders import holders, listening_inodes
-from splitter.supervision.sockets import Listening
-from splitter.supervision.takeover import open_listening
+from splitter.supervision.sockets import SlotSockets
+from splitter.supervision.takeover import open_sockets
 
 
 def inode(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
+
+
+HERE = Listen(host="127.0.0.1", port=0)
+
+
+def listen_at_port(sockets: SlotSockets) -> Listen:
+    """The configuration that names the port the system chose."""
+    assert isinstance(sockets.address, TcpAddress)
+    return Listen(host=sockets.address.host, port=sockets.address.port)
 
 
 def open_files() -> int:
@@ -30,35 +39,37 @@ def open_files() -> int:
 
 class TestSockets:
     def test_each_slot_has_its_own_and_all_have_one_address(self) -> None:
-        listening = Listening(TcpAddress("127.0.0.1", 0))
-        listening.open(3)
-        shares = listening.share(3)
+        slots = SlotSockets(HERE)
+        slots.open(3)
+        shares = slots.share(3)
         assert [len(share) for share in shares] == [1, 1, 1]
-        assert {share[0].getsockname() for share in shares} == {("127.0.0.1", int(str(listening.address).split(":")[1]))}
+        assert {share[0].getsockname() for share in shares} == {("127.0.0.1", int(str(slots.address).split(":")[1]))}
         assert len({inode(share[0]) for share in shares}) == 3
-        listening.close()
+        shares[0][0].dup().close()
+        assert not any(os.get_blocking(share[0].fileno()) for share in shares), "or a worker would wait in accept"
+        slots.close()
 
     def test_fewer_slots_share_all_sockets_and_more_get_new_ones(self) -> None:
-        listening = Listening(TcpAddress("127.0.0.1", 0))
-        listening.open(3)
-        before = {inode(sock) for share in listening.share(3) for sock in share}
-        listening.open(2)
-        shares = listening.share(2)
+        slots = SlotSockets(HERE)
+        slots.open(3)
+        before = {inode(sock) for share in slots.share(3) for sock in share}
+        slots.open(2)
+        shares = slots.share(2)
         assert [len(share) for share in shares] == [2, 1]
         assert {inode(sock) for share in shares for sock in share} == before
-        listening.open(5)
-        assert before < {inode(sock) for share in listening.share(5) for sock in share}
-        listening.close()
+        slots.open(5)
+        assert before < {inode(sock) for share in slots.share(5) for sock in share}
+        slots.close()
 
     def test_a_port_somebody_listens_on_is_not_shared_with_them(self) -> None:
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             other.bind(("127.0.0.1", 0))
             other.listen()
-            listening = Listening(TcpAddress("127.0.0.1", other.getsockname()[1]))
+            slots = SlotSockets(Listen(host="127.0.0.1", port=other.getsockname()[1]))
             before = open_files()
             with pytest.raises(OSError, match="in use") as refused:
-                listening.open(2)
+                slots.open(2)
             assert refused.value.errno == errno.EADDRINUSE
             assert open_files() == before, "nothing is left open"
 
@@ -68,29 +79,28 @@ class TestSockets:
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_words: found)
-        listening = Listening(TcpAddress("localhost", 0))
-        listening.open(2)
-        assert [sorted(sock.family for sock in share) for share in listening.share(2)] == [[2, 10], [2, 10]]
-        listening.close()
+        slots = SlotSockets(Listen(host="localhost", port=0))
+        slots.open(2)
+        assert [sorted(sock.family for sock in share) for share in slots.share(2)] == [[2, 10], [2, 10]]
+        slots.close()
 
     def test_a_socket_file_is_one_for_all_and_a_dead_one_is_replaced(self, tmp_path: Path) -> None:
-        address = UnixAddress(str(tmp_path / "s"))
+        listen = Listen(host=f"unix:{tmp_path}/s")
         for _ in range(2):
-            listening = Listening(address)
-            listening.open(3)
-            shares = listening.share(3)
+            slots = SlotSockets(listen)
+            slots.open(3)
+            shares = slots.share(3)
             assert len({inode(sock) for share in shares for sock in share}) == 1
-            shares[0][0].listen()
             with pytest.raises(OSError, match="in use"):
-                Listening(address).open(1)
-            listening.close()
+                SlotSockets(listen).open(1)
+            slots.close()
 
     def test_adopted_ones_are_kept_once_and_strangers_are_not(self) -> None:
-        first = Listening(TcpAddress("127.0.0.1", 0))
+        first = SlotSockets(HERE)
         first.open(2)
         (one,), (other,) = first.share(2)
         with socket.create_server(("127.0.0.1", 0)) as stranger:
-            again = Listening(first.address, [one.dup(), one.dup(), other.dup(), stranger.dup()])
+            again = SlotSockets(listen_at_port(first), [one.dup(), one.dup(), other.dup(), stranger.dup()])
             again.open(2)
             assert [[inode(sock) for sock in share] for share in again.share(2)] == [[inode(one)], [inode(other)]]
             again.close()
@@ -156,10 +166,10 @@ class TestRendezvous:
 
     async def test_a_port_of_another_program_is_refused_at_once(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            address = TcpAddress("127.0.0.1", server.getsockname()[1])
+            listen = Listen(host="127.0.0.1", port=server.getsockname()[1])
             async with asyncio.timeout(1):
                 with pytest.raises(OSError, match="in use"):
-                    await open_listening(address, 2, asyncio.Queue())
+                    await open_sockets(listen, 2, asyncio.Queue())
 
 
 @pytest.mark.parametrize(

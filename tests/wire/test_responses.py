@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
 from tests.protocol.rig import Rig, send
-from tests.wire.cases import Case, load
+from tests.wire.cases import Case, joined_chunks, load
 from tests.wire.test_requests import reply
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 FEEDS = ("whole", "bytes", "trailing")
-_CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
-
-
-def joined_chunks(data: bytes) -> bytes:
-    """The message with its chunks as one: how a body is cut into chunks depends on how it arrived."""
-    coding = data.find(b"Transfer-Encoding: chunked\r\n")
-    if coding < 0:
-        return data
-    start = data.find(b"\r\n\r\n", coding) + 4
-    payload, position = b"", start
-    while (found := _CHUNK.match(data, position)) and (size := int(found[1], 16)):
-        payload += data[found.end() : found.end() + size]
-        position = found.end() + size + 2
-    return data[:start] + b"[%b]" % payload + data[position:]
 
 
 @pytest.mark.parametrize("feed", FEEDS)

@@ -1,0 +1,24 @@
+"""What must hold between a configuration and the files it names.
+
+Owns: these rules. Must not know: what a value may look like (kinds do), what is done with the files.
+Invariant: only reading happens here, and only when a configuration is loaded, never when a text is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from splitter.client_tls import TlsFileError, client_context
+from splitter.config.checks import Clash
+from splitter.config.schema import Config
+
+
+def file_clashes(config: Config) -> Iterator[Clash]:
+    """All of them; of each backend's files the first that can't be used."""
+    for name, backend in (("legacy", config.backends.legacy), ("domain", config.backends.domain)):
+        if not any(url.scheme == "https" for url in backend.urls):
+            continue
+        try:
+            client_context(backend.tls.client())
+        except TlsFileError as error:
+            yield Clash(str(error), (("backends", name, "tls", error.role),))

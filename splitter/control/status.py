@@ -1,0 +1,141 @@
+"""What is in force, told to people and to programs.
+
+Owns: the shape of the status, of a line of the audit list, and the sentences about what is wrong.
+Must not know: how any of it came about.
+Invariants: every value says which layer it comes from, and who, when and why where somebody decided it; times are UTC in
+ISO 8601; `summary` alone tells somebody woken at night whether anything goes to domain, and if not, why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from splitter.config import Config, Percent
+from splitter.snapshot import Published, Snapshot
+from splitter.state import GLOBAL, STORE, Event, InForce, Latch, Override, Record, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that is told, taken at one moment. Empty sentences: there is no such fault."""
+
+    config: Config
+    record: Record
+    now: InForce
+    snapshot: Snapshot
+    backend_up: Mapping[str, bool]
+    published: Published | None
+    store: str
+    store_fault: str
+    saved: bool
+    waits_for: str
+    notice: str
+    reload_fault: str
+    restart_needed: tuple[str, ...]
+    edit_waits: bool
+
+
+def when(at_s: float) -> str:
+    """Seconds since 1970 as `2026-11-24T20:29:00.123Z`."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def event_line(event: Event) -> dict[str, Any]:
+    """A line of the audit list."""
+    return {
+        "version": event.version,
+        "when": when(event.at_s),
+        "who": event.who,
+        "what": event.what,
+        "why": event.why,
+        "from": event.before,
+        "to": event.after,
+    }
+
+
+def status_of(facts: Facts) -> dict[str, Any]:
+    """The body of GET /api/v1/rollout."""
+    table = facts.snapshot.table
+    return {
+        "summary": _summary(facts),
+        "use_domain_service": _told(facts.now.use_domain_service),
+        "rolled_back": _told(facts.now.rolled_back),
+        "percent": _told(facts.now.percents[GLOBAL]),
+        "routes": {name: _told(value) for name, value in facts.now.percents.items() if name != GLOBAL},
+        "key": [f"{source.kind}:{source.name}" if source.name else source.kind for source in table.default.sources],
+        "force": table.force.value,
+        "version": facts.record.version,
+        "plan": dict(facts.record.plan) or None,
+        "backends": {name: {"status": "up" if is_up else "down"} for name, is_up in facts.backend_up.items()},
+        "domain_ejected": facts.snapshot.domain_ejected,
+        "workers": _workers(facts.published),
+        "store": {
+            "url": facts.store,
+            "status": "down" if facts.store_fault else "up",
+            "fault": facts.store_fault or None,
+            "saved": facts.saved,
+            "notice": facts.notice or None,
+        },
+        "config": {"status": "refused" if facts.reload_fault else "ok", "fault": facts.reload_fault or None},
+        "last_change": event_line(facts.record.events[-1]) if facts.record.events else None,
+        "problems": [f"{what}: {why}" if why else what for what, why in problems(facts)],
+    }
+
+
+def problems(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What is wrong with state and configuration: what, for anybody, and why, for operators."""
+    latch = facts.record.latch
+    if facts.store_fault:
+        yield "the state store is down", facts.store_fault
+    if facts.waits_for:
+        yield "nothing goes to domain until the state can be read", facts.waits_for
+    elif latch is not None and latch.who == STORE:
+        yield "the state was lost, so nothing goes to domain until somebody resumes", latch.why
+    if not facts.saved:
+        what = "the rollback in force is not saved yet" if latch is not None else "what is in force is not saved yet"
+        yield what, "it will be, as soon as the state store can; a restart before that would forget it"
+    if facts.edit_waits:
+        why = "it drops a percent set at run time, which stays in force until the state store can save that"
+        yield "an edit of the configuration is not wholly in force", why
+    if facts.reload_fault:
+        yield "the last reload of the configuration failed", facts.reload_fault
+    if facts.restart_needed:
+        yield "the configuration has changes that need a restart", ", ".join(facts.restart_needed)
+
+
+def _summary(facts: Facts) -> str:
+    now, latch = facts.now, facts.record.latch
+    if not now.use_domain_service.value:
+        return f"nothing goes to domain: use_domain_service is false ({now.use_domain_service.layer})"
+    if latch is not None:
+        why = f": {latch.why}" if latch.why else ""
+        return f"nothing goes to domain: rolled back by {latch.who} at {when(latch.at_s)}{why}"
+    if facts.snapshot.domain_ejected:
+        return "nothing goes to domain: it is down"
+    shares = [f"{_percent(value)} of {name}" for name, value in now.percents.items() if name != GLOBAL]
+    rest = f"{_percent(now.percents[GLOBAL])} of clients"
+    return f"{rest} go to domain" + (f"; of routes: {', '.join(shares)}" if shares else "")
+
+
+def _percent(value: Value) -> str:
+    return f"{Percent().show(float(value.value))} %"
+
+
+def _told(value: Value) -> dict[str, Any]:
+    told: dict[str, Any] = {"value": value.value, "from": value.layer}
+    if isinstance(value.by, Override | Latch):
+        told |= {"who": value.by.who, "when": when(value.by.at_s), "why": value.by.why}
+    if value.instead_of is not None:
+        told["instead_of"] = {"value": value.instead_of.value, "from": value.instead_of.layer}
+    return told
+
+
+def _workers(published: Published | None) -> dict[str, Any] | None:
+    """What the last publication met; None before the first."""
+    if published is None:
+        return None
+    took_ms = round(published.took_s * 1000, 3)
+    return {"in_force_on": published.workers, "replaced": published.replaced, "took_ms": took_ms}
