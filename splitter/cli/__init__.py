@@ -13,8 +13,10 @@ import click
 
 from splitter import __version__
 from splitter.cli.check import check_config
+from splitter.cli.compare import compare
 from splitter.cli.explain import explain
 from splitter.cli.init import init
+from splitter.cli.plan import plan
 from splitter.cli.source import config_option, read_config
 
 
@@ -36,4 +38,6 @@ def run_command(config_file: Path | None) -> None:
 
 main.add_command(check_config)
 main.add_command(explain)
+main.add_command(compare)
 main.add_command(init)
+main.add_command(plan)

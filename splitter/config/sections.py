@@ -124,7 +124,10 @@ class Listen(Listener):
 
     workers: Annotated[int | Literal["auto"], Workers()] = Field(
         default="auto",
-        description="Processes that carry traffic; `auto`: one per core, 0: all in one process, for debugging.",
+        description=(
+            "Processes that carry traffic; `auto`: one per core, or as many as a container's CPU quota pays for; "
+            "0: all in one process, for debugging."
+        ),
     )
     reuse_port: Annotated[bool, Flag()] = Field(
         default=False,

@@ -6,6 +6,7 @@ Invariant: health is 200 while any backend can be reached, and names every fault
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -18,8 +19,9 @@ from splitter import __version__
 from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
-from splitter.metrics import CONTENT_TYPE, Reading, render
+from splitter.metrics import Reading, form_for, render
 from splitter.snapshot import Plane
+from splitter.usage import usage_of
 
 HEALTH: Final = "/api/v1/monitoring/health"
 METRICS: Final = "/api/v1/monitoring/metrics"
@@ -89,6 +91,9 @@ def _problems(state: State, audience: Audience) -> list[str]:
     found += state.controller.problems(details=operators)
     if state.certificates is not None:
         found += state.certificates.problems(in_full=operators)
+    dead = [worker.slot for worker in state.plane.workers() if not worker.pid]
+    if dead:
+        found.append(f"workers that died are not running again yet: {len(dead)}")
     return found
 
 
@@ -134,15 +139,24 @@ async def _ready(request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     state = request.app[STATE]
-    totals = await state.plane.collect()
+    controller, totals = state.controller, await state.plane.collect()
     reading = Reading(
         stats=totals.stats,
         gauges=totals.gauges,
-        snapshot=state.controller.snapshot(),
+        snapshot=controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        rollbacks=controller.rollbacks,
+        rollback_durations=controller.rollback_durations,
+        config_reloads=controller.reloads,
+        config_ok=not controller.reload_fault,
+        state_store_up=controller.store_up,
+        workers=totals.workers,
+        deaths=totals.deaths,
+        usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),
     )
-    return web.Response(body=render(reading), headers={"Content-Type": CONTENT_TYPE})
+    form = form_for(request.headers.get("Accept", ""))
+    return web.Response(body=render(reading, form), headers={"Content-Type": form.value})
 
 
 async def _rollout(request: web.Request) -> web.Response:

@@ -104,12 +104,22 @@ class FileStore:
     def _load(self) -> Stored | None:
         try:
             return self._read()
-        except RecordError:
-            with self._locked():  # another splitter may be about to do the same
-                try:
-                    return self._read()
-                except RecordError as error:
-                    raise self._move_aside(error) from None
+        except RecordError as error:
+            try:
+                return self._read_again()
+            except OSError as cause:
+                raise self._stays(error, cause) from None
+
+    def _read_again(self) -> Stored | None:
+        """Alone with the file, since another splitter may be about to move it aside too."""
+        with self._locked():
+            try:
+                return self._read()
+            except RecordError as error:
+                raise self._move_aside(error) from None
+
+    def _stays(self, error: RecordError, cause: OSError) -> StoreError:
+        return StoreError(f"{self.where} {error}, and can't be moved aside: {cause.strerror}")
 
     def _read(self) -> Stored | None:
         """What is there; None: nothing. Raises RecordError, StoreError."""
@@ -188,7 +198,7 @@ class FileStore:
             self._path.rename(aside)
             self._sync_folder()
         except OSError as cause:
-            return StoreError(f"{self.where} {error}, and can't be moved aside: {cause.strerror}")
+            return self._stays(error, cause)
         return LostError(f"{self.where} {error}; it was moved to {aside.name}")
 
     @contextlib.contextmanager

@@ -34,6 +34,7 @@ class Facts:
     waits_for: str
     notice: str
     reload_fault: str
+    restart_needed: tuple[str, ...]
     edit_waits: bool
 
 
@@ -101,6 +102,8 @@ def problems(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "an edit of the configuration is not wholly in force", why
     if facts.reload_fault:
         yield "the last reload of the configuration failed", facts.reload_fault
+    if facts.restart_needed:
+        yield "the configuration has changes that need a restart", ", ".join(facts.restart_needed)
 
 
 def _summary(facts: Facts) -> str:

@@ -16,8 +16,11 @@ from splitter.http1.fields import NAMES, Pair, join_pairs, to_drop
 from splitter.http1.request import CHUNKED, RequestHead
 
 _ALWAYS_REPLACED: Final = frozenset(
-    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"x-splitter-token"}
-)
+    {
+        b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"x-splitter-token",
+        b"x-splitter-mirror",
+    }
+)  # fmt: skip
 _HOST: Final = frozenset({b"host"})
 _TRACE: Final = frozenset({b"traceparent", b"tracestate"})
 

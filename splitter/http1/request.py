@@ -53,6 +53,7 @@ _SPECIAL: Final = frozenset(
         b"x-forwarded-host",
         b"x-request-id",
         b"x-splitter-token",
+        b"x-splitter-mirror",
     }
 )
 _REWRITTEN: Final = _SPECIAL - {b"content-length", b"expect", b"traceparent"}

@@ -12,10 +12,10 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from math import inf
-from time import perf_counter
+from time import perf_counter, time
 from typing import Final, Protocol
 
 from splitter.errors import BadRequest, ExchangeError
@@ -24,11 +24,13 @@ from splitter.hops import Trust, parse_address
 from splitter.http1.forwarding import Client
 from splitter.http1.reply import render_error, render_options
 from splitter.http1.request import RequestHead, RequestHeadReader
-from splitter.outlier import Breaker
+from splitter.outlier import Breaker, State
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.dial import Dial, dial
 from splitter.proxy.entrance import Connection, Entrance
 from splitter.proxy.front import make_accept
+from splitter.proxy.mirror import Mirror
+from splitter.proxy.mirrored import MirroredExchange
 from splitter.proxy.pool import BackendPool, EndpointPool, Shared
 from splitter.proxy.recovery import Recovery
 from splitter.proxy.relay import Exchange
@@ -37,6 +39,8 @@ from splitter.routing import Backend, Reason, Router
 from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import Stats
 from splitter.tasks import Tasks
+
+_ENDPOINT_IS: Final = {State.CLOSED: "back", State.OPEN: "out", State.HALF_OPEN: "on_trial"}
 
 _CLIENTS_KEPT: Final = 4096
 _TWO_DIGITS: Final = tuple(b"%02x" % number for number in range(256))
@@ -57,10 +61,12 @@ class RunningBackend:
 
 
 class AccessLog(Protocol):
-    """Gets every request that ended, when it did."""
+    """Hears of every request that ended, of every failure, and of every change of an endpoint's state."""
 
     def request(self, exchange: Exchange, duration_s: float) -> None: ...
     def refused(self, peer: str, error: BadRequest) -> None: ...
+    def failed(self, exchange: Exchange, kind: str, detail: str, duration_s: float) -> None: ...
+    def endpoint(self, backend: str, upstream: str, state: str) -> None: ...
 
 
 def _mark(backend: Backend, reason: Reason) -> bytes:
@@ -78,6 +84,16 @@ def _pool(name: Backend, backend: BackendSettings, shared: Shared) -> BackendPoo
     return BackendPool(name.value, tuple(pools))
 
 
+def _mirror_pools(settings: PlaneSettings, shared: Shared) -> dict[Backend, BackendPool]:
+    """Connections of the mirror alone, so that copies take none away from clients."""
+    most = settings.mirror.max_in_flight
+    return {
+        name: _pool(name, replace(backend, pool=replace(backend.pool, max_connections=most, max_waiting=most)), shared)
+        for name, backend in settings.backends.items()
+        if name is not Backend.INTERNAL
+    }
+
+
 class DataPlane:
     """See the top of the file."""
 
@@ -89,10 +105,12 @@ class DataPlane:
         access_log: AccessLog | None,
         *,
         clock: Callable[[], float],
+        unix_time: Callable[[], float] = time,
         random_bits: Callable[[int], int] = secrets.randbits,
         dial: Dial = dial,
     ) -> None:
         self.clock = clock
+        self._unix_time = unix_time
         self.stats = Stats()
         self.settings = settings
         self.head_limits = settings.head_limits
@@ -117,11 +135,14 @@ class DataPlane:
         self.budget = Budget()
         self._budgeted = 0
         self.requests = 0
-        shared = Shared(tasks, self.stats, clock, dial, self._judge)
+        shared = Shared(tasks, self.stats, clock, dial, self._on_breaker)
         self.backends = {
             name: RunningBackend(backend.timeouts, _pool(name, backend, shared))
             for name, backend in settings.backends.items()
         }
+        self._breakers: dict[EndpointPool, State] = {}
+        unseen = Shared(tasks, Stats(), clock, dial, lambda: None)
+        self.mirror = Mirror(settings.mirror, self, _mirror_pools(settings, unseen), tasks)
         self._tasks = tasks
         self._access_log = access_log
         self.tunnels = 0
@@ -142,6 +163,8 @@ class DataPlane:
         self.router = Router(snapshot.table)
         for name, backend in self.backends.items():
             backend.pool.mark_down(frozenset(url for of, url in snapshot.down if of == name))
+        self.mirror.publish(snapshot)
+        self.exchange = MirroredExchange if self.mirror.on else Exchange
         grace_s = snapshot.tunnel_grace_s
         if not snapshot.table.rolled_back or grace_s is None:
             self._leave_domain_s = inf
@@ -156,6 +179,15 @@ class DataPlane:
         self.domain_ejected = self.snapshot.domain_ejected or (not domain.fit() and legacy.fit())
         self.epoch += 1
         self._unsettled = True
+
+    def _on_breaker(self) -> None:
+        self._judge()
+        for name, backend in self.backends.items():
+            for pool in backend.pool.endpoints:
+                before, state = self._breakers.get(pool, State.CLOSED), pool.breaker.state
+                self._breakers[pool] = state
+                if state is not before and self._access_log is not None:
+                    self._access_log.endpoint(name, pool.name, _ENDPOINT_IS[state])
 
     def _settle(self) -> None:
         """Have requests that wait for a connection look whether they wait at the right place."""
@@ -195,6 +227,7 @@ class DataPlane:
             self._next_s = now_s + _EVERY_S
             for backend in self.backends.values():
                 backend.pool.expire()
+            self.mirror.expire()
             if now_s >= self._leave_domain_s:
                 for connection in list(self.entrance.connections):
                     connection.leave(Backend.DOMAIN)
@@ -202,10 +235,12 @@ class DataPlane:
     async def drain(self, timeout_s: float | None, *, for_good: bool = True) -> bool:
         """Stop accepting, let every request under way end, close. False when some were cut off by the timeout.
 
-        `for_good`: no other process goes on with the listening sockets. Asked again with a shorter time, the shorter one
-        counts.
+        Asked again with a shorter time, the shorter one counts; None is however long it takes.
+
+        `for_good`: no other process goes on with the listening sockets.
         """
         self.draining = True
+        self.mirror.close()
         self.first_byte_timeout_s = min(self.first_byte_timeout_s, _LAST_CALL_S)
         self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CALL_S)
         for connection in self.entrance.connections:
@@ -276,7 +311,7 @@ class DataPlane:
 
     def refusal(self, peer: str, error: BadRequest) -> bytes:
         """Count and log a head no backend may see; what to answer, and then the connection is to be closed."""
-        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+        self.stats.refuse(error.status)
         self.on_unusable(peer, error)
         return render_error(
             error.status,
@@ -298,6 +333,12 @@ class DataPlane:
         self.stats.record(Backend.INTERNAL, Reason.OWN, "internal", head.method, 200, 0.0)
         return render_options(date=formatdate(usegmt=True), close=close, client_minor=head.minor)
 
+    def on_failure(self, exchange: Exchange, kind: str, detail: str) -> None:
+        """Count and log what the backend of a request did wrong."""
+        self.stats.fail(exchange.decision.backend, kind)
+        if self._access_log is not None:
+            self._access_log.failed(exchange, kind, detail, perf_counter() - exchange.started_s)
+
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""
         self.requests += 1
@@ -306,5 +347,15 @@ class DataPlane:
         self.stats.record(
             decision.backend, decision.reason, decision.route, exchange.head.method, exchange.status, duration_s
         )
+        failure, error = exchange.failure, exchange.error
+        # What was forced or had no key says nothing about the rollout; an error without a failure was the client's.
+        if decision.bucket >= 0 and (failure or not error):
+            cut, latency_s = bool(failure and error), exchange.answered_s or duration_s
+            self.stats.judged.record(
+                decision.backend, decision.reason, decision.route, exchange.status, failure, latency_s, cut=cut
+            )
+        trace_id = exchange.trace_id
+        if trace_id:
+            self.stats.show(decision.backend, decision.route, duration_s, trace_id.decode("latin-1"), self._unix_time())
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

@@ -53,7 +53,7 @@ class EndpointPool:
 
     __slots__ = (
         "_closed", "_connecting", "_idle", "_lent", "_limits", "_now_s", "_reader", "_shared", "_trial", "_waiters",
-        "breaker", "down", "endpoint",
+        "breaker", "down", "endpoint", "name",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,7 @@ class EndpointPool:
         self.breaker = breaker
         self._shared = shared
         self.endpoint = endpoint
+        self.name = endpoint.authority.decode()
         self._limits = limits
         self._reader = ResponseHeadReader(limits.headers)
         self._idle: list[Upstream] = []

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from splitter.config import TcpAddress
-from splitter.listening import open_listening
+from splitter.listening import bind
 from splitter.proxy.entrance import Entrance, _turn_away
 from splitter.tasks import Tasks
 from tests.integration.live import GET, LIMITS, OK, Live, Reader, Writer, at, live, on_uvloop, read_head, says, serving
@@ -185,11 +184,12 @@ async def test_a_stop_serves_whoever_the_kernel_has_let_in() -> None:
 
 def test_new_clients_of_a_port_that_is_shared_find_the_others() -> None:
     """What the kernel would have given to the socket that is about to be closed goes to the one beside it."""
-    address = TcpAddress("127.0.0.1", 0)
-    with open_listening(address, 0o600, reuse_port=True) as leaving:
-        with open_listening(leaving.address, 0o600, reuse_port=True) as staying:
-            (goes,), (stays,) = leaving.sockets, staying.sockets
-            name = goes.getsockname()
+    with bind(socket.AF_INET, ("127.0.0.1", 0), reuse_port=True) as goes:
+        name = goes.getsockname()
+        with bind(socket.AF_INET, name, reuse_port=True) as stays:
+            for each in (goes, stays):
+                each.setblocking(False)
+                each.listen(1024)
             shared_out = [socket.create_connection(name) for _ in range(40)]
             in_its_queue = accept_all(goes)
             assert 0 < in_its_queue < 40

@@ -185,7 +185,7 @@ def test_too_few_files_for_everybody(tmp_path: Path) -> None:
     config = "access_log: {sample: 0}\nrollout: {percent: 100}\nbackends: {domain: {eject: {consecutive_failures: 3}}}\n"
     with backend(slow.handle) as port, backend(says(b"legacy")) as legacy:
         urls = {"DOMAIN_URL": f"http://127.0.0.1:{port}", "LEGACY_URL": f"http://127.0.0.1:{legacy}"}
-        with splitter(tmp_path, config, under="prlimit --nofile=80:80", **urls) as running:
+        with splitter(tmp_path, config, None, ["prlimit", "--nofile=80:80"], **urls) as running:
             assert ask(running.port)[2] == b"domain"
             with Clients(running.port) as clients:
                 clients.open(120, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
