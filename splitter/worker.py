@@ -35,7 +35,7 @@ PUSH_EVERY_S: Final = 0.25
 """How much of the totals a kill -9 may cost."""
 _SEEK_EVERY_S: Final = 0.1
 _LAST_WORDS_S: Final = 1.0
-_OWN_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_OWN_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """For the supervisor; a terminal's Ctrl-C reaches its whole process group, though."""
 
 

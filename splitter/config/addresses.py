@@ -163,6 +163,21 @@ class ServerName(Kind[str]):
         return value
 
 
+class HostName(Kind[str]):
+    """A name by which a host is called, without a port."""
+
+    words = "host name"
+
+    def read(self, given: object) -> str:
+        text = self.text(given, "must be a host name")
+        if ":" in text or "/" in text:
+            raise ValueError(f"must be a host name alone, without scheme, port or path, not {shown(text)}")
+        return read_host(text).lower()
+
+    def show(self, value: str) -> str:
+        return value
+
+
 class Url(Kind[BackendUrl]):
     """The URL of one endpoint of a backend."""
 

@@ -337,6 +337,20 @@ class Crew:
         await self._end([worker for worker in workers if not worker.ended.is_set()])
         return all(worker.complete for worker in workers if worker.configured)
 
+    @property
+    def can_go_on_alone(self) -> bool:
+        """Whether there are workers that don't end with this process."""
+        return any(isinstance(worker, ProcessWorker) and worker.configured for worker in self._living)
+
+    def leave(self) -> None:
+        """Let the workers go on alone, until another supervisor takes them over. Nothing may be published any more."""
+        self._stopping = True
+        for worker in self._living:
+            if worker.configured:
+                worker.release()
+            else:
+                worker.kill()
+
     async def abandon(self) -> None:
         """End what was started here, and leave orphans as they were found: this supervisor will not serve."""
         self._stopping = True

@@ -33,7 +33,7 @@ _LAST_MOMENTS_S: Final = 5.0
 """What one that has said its last word gets to end by itself."""
 _TELL_S: Final = 0.1
 _POLL_S: Final = 0.005
-_HELD_BACK: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
+_HELD_BACK: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 """Signals that could hit a new process before it knows what to do with them."""
 
 

@@ -3,8 +3,8 @@
 Owns: composing the planes, the signals, the order of starting and stopping.
 Must not know: what any part does inside.
 Invariants: the public port opens last, when everything that answers on it is there; SIGTERM and SIGINT let every request
-under way end; what was started is stopped, whatever happened in between, but for one case: when this process breaks down
-while it serves, the workers go on without it.
+under way end; what was started is stopped, whatever happened in between, but for two cases: when this process breaks down
+while it serves, and when SIGUSR2 says so, the workers go on without it, for the next supervisor to take over.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from aiohttp import web
 
 from splitter import __version__
 from splitter.carrier import backend_tls, settle
-from splitter.certificates import CertificateError, Certificates
-from splitter.client_tls import TlsFileError
+from splitter.certificates import Certificates
 from splitter.config import Config, TcpAddress
-from splitter.control.app import Audience, Life, State, make_app
+from splitter.control.app import Audience, Life, State, make_app, make_gate
 from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober, ProbeSettings
@@ -35,6 +34,7 @@ from splitter.control.reload import Reloader, RenewalError
 from splitter.control.store import Store, open_store
 from splitter.errors import StoreError
 from splitter.listening import Listening, open_listening
+from splitter.pem import TlsFileError
 from splitter.proxy.dial import Endpoint
 from splitter.rendezvous import Orphan, Rendezvous, TakenError, name_of
 from splitter.routing import Backend
@@ -78,8 +78,8 @@ def _certificates(config: Config) -> Certificates | None:
     """Raises CannotStartError."""
     try:
         return None if config.listen.tls is None else Certificates(config.listen.tls)
-    except CertificateError as error:
-        raise CannotStartError(f"listen.tls.{error.key}: {error.message}") from None
+    except TlsFileError as error:
+        raise CannotStartError(f"listen.tls.{error.role}: {error}") from None
 
 
 def _store(config: Config) -> Store:
@@ -118,11 +118,17 @@ async def _pages(state: State, internal_socket: str, admin: Listening) -> AsyncI
 
 
 class _Signals:
-    """What came, also before anybody could act on it."""
+    """What came, also before anybody could act on it.
+
+    SIGUSR1 rolls back, SIGHUP reloads, the others end this process; `leaves`: SIGUSR2 came, so the workers are to go on
+    without it.
+    """
 
     def __init__(self) -> None:
         self.stop, self.hang_up, self.roll_back = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.leaves = False
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR2, self._leave)
         for number, event in (
             (signal.SIGTERM, self.stop),
             (signal.SIGINT, self.stop),
@@ -131,9 +137,13 @@ class _Signals:
         ):
             loop.add_signal_handler(number, event.set)
 
+    def _leave(self) -> None:
+        self.leaves = True
+        self.stop.set()
+
 
 class Supervisor:
-    """One splitter. `path` is the configuration file to follow, if there is one."""
+    """One splitter. `path` is the configuration file to follow, if there is one. Raises CannotStartError."""
 
     def __init__(self, config: Config, path: Path | None) -> None:
         self._config = config
@@ -141,21 +151,25 @@ class Supervisor:
         self._log = structlog.get_logger()
         self._tasks = Tasks(lambda name, error: self._log.error("task_failed", task=name, exc_info=error))
         self._signals = _Signals()
+        self._store = _store(config)
         self._knocking: asyncio.Queue[Orphan] = asyncio.Queue()
         self._following: asyncio.Task[None] | None = None
+        self._controller: Controller | None = None
+        self._rolling_back = asyncio.Lock()
 
     async def run(self) -> int:
         """Until a signal; 0 when every request was allowed to end. Raises CannotStartError."""
-        store = _store(self._config)
         for sentence in self._config.not_in_force():
             self._log.warning("not_in_force", what=sentence)
         try:
             with contextlib.ExitStack() as stack:
-                return await self._run(store, stack)
+                return await self._run(stack)
         finally:
             await self._tasks.close()
+            if self._controller is not None:
+                await self._controller.stop()
 
-    async def _run(self, store: Store, stack: contextlib.ExitStack) -> int:
+    async def _run(self, stack: contextlib.ExitStack) -> int:
         config = self._config
         sockets, name = await self._open(stack)
         # No file that a kill -9 would leave behind, and a name that nobody can know.
@@ -170,19 +184,21 @@ class Supervisor:
             admin = stack.enter_context(open_listening(config.admin.address, config.admin.socket_mode))
         except OSError as error:
             raise _cannot_listen(config.admin.address, error, "SPLITTER_ADMIN_LISTEN") from None
-        controller = Controller(config, crew, store, self._tasks)
+        controller = self._controller = Controller(config, crew, self._store, self._tasks)
         loop = asyncio.get_running_loop()
-        state = State(crew, controller, Prober(_probes(config), controller.on_backend), loop.time, loop.time())
+        prober, gate = Prober(_probes(config), controller.on_backend), make_gate(config.admin, loop.time)
+        state = State(crew, controller, prober, gate, self._tasks, loop.time, loop.time())
         self._watch_certificates(state, crew, _certificates(config))
         try:
             async with _pages(state, internal_socket, admin):
-                await self._serve(state, crew, sockets.address)
+                leaves = await self._serve(state, crew, sockets.address)
         except CannotStartError:
             await crew.abandon()
             raise
-        finally:
+        if leaves:  # nobody can ask for a change any more: it would wait for workers that can't hear it
             await self._tasks.close()
-            await controller.stop()
+            crew.leave()
+            self._log.info("left", what="the workers go on until another supervisor takes them over")
         return 0
 
     async def _open(self, stack: contextlib.ExitStack) -> tuple[SlotSockets, str]:
@@ -208,7 +224,8 @@ class Supervisor:
                 return name
         raise _cannot_listen(address, OSError(errno.EADDRINUSE, ""), "SPLITTER_LISTEN")
 
-    async def _serve(self, state: State, crew: Crew, address: Address) -> None:
+    async def _serve(self, state: State, crew: Crew, address: Address) -> bool:
+        """Until a signal; whether the workers are to go on without this process."""
         config, signals, controller = self._config, self._signals, state.controller
         self._tasks.start(self._roll_back_on_signal(controller), "SIGUSR1")
         await controller.start()
@@ -221,11 +238,14 @@ class Supervisor:
             settle()
         await signals.stop.wait()
         reloading.cancel()  # what it has begun ends with the rest
+        await self._roll_back_if_wanted(controller)
+        if signals.leaves and state.life is Life.SERVING and crew.can_go_on_alone:
+            return True
         state.life = Life.DRAINING
         timeout_s = controller.config.limits.drain_timeout_s
         self._log.info("draining", timeout_s=timeout_s)
-        complete = await crew.drain(timeout_s)
-        self._log.info("stopped", complete=complete)
+        self._log.info("stopped", complete=await crew.drain(timeout_s))
+        return False
 
     async def _unless_stopped(self, starting: Coroutine[None, None, None]) -> None:
         """Do it, or give it up when the signal to stop comes first."""
@@ -239,11 +259,16 @@ class Supervisor:
             await start
 
     async def _roll_back_on_signal(self, controller: Controller) -> None:
-        wanted = self._signals.roll_back
         while True:
-            await wanted.wait()
-            wanted.clear()
-            await controller.roll_back("signal", "SIGUSR1")
+            await self._signals.roll_back.wait()
+            await self._roll_back_if_wanted(controller)
+
+    async def _roll_back_if_wanted(self, controller: Controller) -> None:
+        """Also just before the end: what was wanted by then is saved, and in force with workers that go on."""
+        async with self._rolling_back:
+            if self._signals.roll_back.is_set():
+                self._signals.roll_back.clear()
+                await controller.roll_back("signal", "SIGUSR1")
 
     # --- what can be taken up while running ---
 

@@ -48,6 +48,42 @@ async def test_the_supervisor_is_killed_and_another_takes_over(tmp_path: Path, r
         assert successor.stop() == 0
 
 
+async def test_a_supervisor_leaves_and_the_next_one_costs_no_request(tmp_path: Path, recorders: Recorders) -> None:
+    """And what was decided goes with it: the state file is where it was."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    state = {"SPLITTER_STATE_URL": f"file:{tmp_path}/state.json"}
+    with ExitStack() as stack:
+        running = stack.enter_context(splitter(first, HALF, **urls(recorders), **state))
+        left_behind = running.workers
+        async with load(running.port) as result:
+            await result.more(100)
+            running.process.send_signal(signal.SIGUSR1)
+            running.process.send_signal(signal.SIGUSR2)
+            assert await asyncio.to_thread(running.process.wait, 10) == 0
+            assert running.events("left")
+            rolled_back_s = time.monotonic()
+            await result.more(200)
+            assert all(alive(pid) for pid in left_behind)
+            again = urls(recorders) | state | same_place(running)
+            successor = await asyncio.to_thread(lambda: stack.enter_context(splitter(second, HALF, **again)))
+            await until(lambda: not any(alive(pid) for pid in left_behind))
+            await result.more(200)
+        assert (result.failures, result.refused, set(result.statuses)) == ([], 0, {200})
+        assert [time_s for time_s in recorders[1].arrivals if time_s > rolled_back_s] == []
+        assert len(successor.workers) == 2
+
+
+def test_without_workers_nobody_is_left_behind(tmp_path: Path, recorders: Recorders) -> None:
+    with splitter(tmp_path, HALF, **urls(recorders) | {"SPLITTER_WORKERS": "0"}) as running:
+        running.process.send_signal(signal.SIGUSR2)
+        assert running.process.wait(10) == 0
+        assert running.events("draining")
+        with pytest.raises(ConnectionRefusedError):
+            ask(running.port)
+
+
 def test_an_orphan_that_does_not_answer_is_ended(tmp_path: Path, recorders: Recorders) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

@@ -27,6 +27,7 @@ listen.traceparent: pass
 admin.host: 127.0.0.1
 admin.port: 8090
 admin.socket_mode: "0600"
+admin.hosts: []
 admin.token: null
 backends.legacy.urls: [http://127.0.0.1:8001]
 backends.legacy.connect_timeout: 2s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ class Rig:
         self.file = folder / "splitter.yaml"
         self.file.write_text("{}")
         self.plane = FakePlane()
-        self.tasks = Tasks(lambda _name, error: pytest.fail(repr(error)))
+        self.errors: list[BaseException] = []
+        self.tasks = Tasks(lambda _name, error: self.errors.append(error))
         self.controller = Controller(load(self.file, {}), self.plane, FakeStore(Shelf()), self.tasks)
         self.renewed: list[Config] = []
         self.refusal = ""
@@ -88,10 +90,15 @@ class Rig:
 
 
 @pytest.fixture
-async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     for name in ("ROLLOUT_PERCENT", "SPLITTER_LISTEN", "SPLITTER_WORKERS", "SPLITTER_ADMIN_LISTEN"):
         monkeypatch.delenv(name, raising=False)
-    return Rig(tmp_path)
+    made = Rig(tmp_path)
+    await made.controller.start()
+    made.plane.published.clear()
+    yield made
+    await made.tasks.close()
+    assert not made.errors
 
 
 async def test_workers_are_renewed_before_the_change_is_in_force(rig: Rig) -> None:
