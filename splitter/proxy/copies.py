@@ -103,8 +103,7 @@ class Copy:
     def on_connection(self, upstream: Upstream) -> None:
         self._waits_at = None
         self._upstream = upstream
-        upstream.bind(self, self._method)
-        upstream.write(self._render(upstream.authority))
+        upstream.send(self, self._method, self._render(upstream.authority))
 
     def reconsider(self) -> None:
         """Switched off it is given up; an endpoint that went out is worth a try, since nobody waits for the answer."""

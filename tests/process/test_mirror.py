@@ -16,11 +16,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from splitter.carrier import plane_settings
 from splitter.config import TcpAddress, parse
 from splitter.control.table import table_of
 from splitter.listening import open_listening
 from splitter.proxy.plane import DataPlane
-from splitter.run import plane_settings
 from splitter.snapshot import Snapshot
 from splitter.tasks import Tasks
 from tests.process.running import ask, splitter, wait_until

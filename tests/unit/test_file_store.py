@@ -232,6 +232,13 @@ async def main():
     except StoreError as error:
         print(error)
     print((await store.load()) == stored)
+    subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+    (folder / "rollout.json").write_bytes(b"")
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    try:
+        await FileStore(folder / "rollout.json").load()
+    except StoreError as error:
+        print(type(error).__name__, error)
 asyncio.run(main())
 """
 
@@ -249,6 +256,7 @@ def test_a_full_disk_and_one_that_is_read_only(tmp_path: Path) -> None:
         "True ['ballast', 'rollout.json', 'rollout.json.lock']",
         f"{where}: Read-only file system",
         "True",
+        f"StoreError {where} is empty, and can't be moved aside: Read-only file system",
     ], done.stderr
 
 
