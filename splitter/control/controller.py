@@ -319,13 +319,18 @@ class Controller:
         try:
             await self._keeper.change(self._adopted)
         except StoreError as error:
-            structlog.get_logger().warning("edit_waits", why=str(error))
+            if self._edit_drops_something():
+                structlog.get_logger().warning("edit_waits", why=str(error))
         else:
             self._edit_waits = False
 
     def _adopted(self, record: Record) -> Record:
         governed = self._plan_percents(record, self.config)
         return adopt_baseline(record, baseline_of(self.config), at_s=self._now(), governed=governed)
+
+    def _edit_drops_something(self) -> bool:
+        record = self._keeper.record
+        return self._adopted(record).overrides != record.overrides
 
     # --- what others ask --------------------------------------------------------------------------------------------
 
@@ -362,7 +367,7 @@ class Controller:
             notice=keeper.notice,
             reload_fault=self.reload_fault,
             restart_needed=self.restart_needed,
-            edit_waits=self._edit_waits and self._adopted(record).overrides != record.overrides,
+            edit_waits=self._edit_waits and self._edit_drops_something(),
         )
 
     def subscribe(self, listener: Callable[[], None]) -> None:
