@@ -7,6 +7,7 @@ what reached domain after the answer, however soon after.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -65,7 +66,7 @@ def measure(rig: Rig, way: Way, times: int, requests_per_s: int, folder: Path) -
 def throw(rig: Rig, way: Way, look: Callable[[], None] = lambda: None) -> Throw:
     """Throw once, and undo it; `look` is called in between."""
     settle(rig)
-    with _Knocking(rig.port) as knocking:
+    with _Knocking(rig.port) if way.restarts else contextlib.nullcontext() as knocking:
         thrown_ns = time.time_ns()
         answered_ns = way.throw(rig)
         time.sleep(QUIET_S)
@@ -76,7 +77,7 @@ def throw(rig: Rig, way: Way, look: Callable[[], None] = lambda: None) -> Throw:
         answer_ms=(answered_ns - thrown_ns) / 1e6,
         last_ms=max(0, recorded.last_ns - thrown_ns) / 1e6,
         late=recorded.after,
-        closed_ms=knocking.closed_ms,
+        closed_ms=0.0 if knocking is None else knocking.closed_ms,
     )
 
 

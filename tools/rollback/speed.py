@@ -82,7 +82,7 @@ def _run(folder: Path, ways: Sequence[Way], options: argparse.Namespace, console
         cores = len(os.sched_getaffinity(0))
         console.print(f"{options.workers} workers, {cores} cores for everything: splitter, load, backends, this program")
         for way in ways:
-            times = options.restarts if way.name in ("handover", "restart") else options.times
+            times = options.restarts if way.restarts else options.times
             found.append(measure(copy, way, times, options.rate, folder))
             series = found[-1]
             rate = series.met.requests / series.met.duration_s
@@ -102,7 +102,7 @@ def _rows(all_series: Sequence[Series]) -> list[str]:
                 _three([throw.last_ms for throw in series.throws]),
                 str(series.late),
                 "" if series.way.closes else f"{series.met.failures} of {series.met.requests:,}",
-                f"{max(throw.closed_ms for throw in series.throws):.0f}",
+                f"{max(throw.closed_ms for throw in series.throws):.0f}" if series.way.restarts else "",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -29,12 +29,13 @@ REASON: Final = "rehearsal"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way. `closes`: for a moment nobody listens at the port, and what comes then is refused."""
+    """One way. It may restart the splitter; with `closes` nobody listens meanwhile, and what comes then is refused."""
 
     name: str
     typed: str
     throw: Callable[[Rig], int]
     undo: Callable[[Rig], object]
+    restarts: bool = False
     closes: bool = False
 
 
@@ -126,12 +127,14 @@ WAYS: Final = (
         "kill -USR2 PID, started with USE_DOMAIN_SERVICE=false",
         lambda rig: _restart(rig, signal.SIGUSR2, dict(_OFF)),
         lambda rig: _restart(rig, signal.SIGUSR2, {}),
+        restarts=True,
     ),
     Way(
         "restart",
         "stopped, started with USE_DOMAIN_SERVICE=false",
         lambda rig: _restart(rig, signal.SIGTERM, dict(_OFF)),
         lambda rig: _restart(rig, signal.SIGTERM, {}),
+        restarts=True,
         closes=True,
     ),
 )
