@@ -131,7 +131,8 @@ class RedisStore:
                 self._failures = 0
                 return
             await self._next_message(self._news)
-        except (StoreError, *_TROUBLE):
+        except Exception as error:  # also a fault of redis-py's, which would end the following of others for good
+            structlog.get_logger().debug("subscription_lost", why=str(error))
             await self._forget_news()
             self._failures += 1
             await asyncio.sleep(_BACK_OFF_S[min(self._failures, len(_BACK_OFF_S)) - 1])

@@ -74,6 +74,6 @@ def open_store(url: str) -> Store:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "redis":
             raise
-        message = "state.url names a Redis, and redis-py is not installed: pip install 'camera-splitter[redis]'"
-        raise StoreError(message) from None
+        what_to_do = "pip install 'camera-splitter[redis]' (in a checkout: '.[redis]')"
+        raise StoreError(f"state.url names a Redis, and redis-py is not installed: {what_to_do}") from None
     return RedisStore.at(url)

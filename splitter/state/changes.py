@@ -22,7 +22,6 @@ STORE: Final = "store"
 
 ROLLBACK: Final = "rollback"
 ROLLED_BACK: Final = "rolled back"
-_RESUMED: Final = "as before the rollback"
 
 
 def set_percent(record: Record, name: str, percent: float, *, at_s: float, who: str, why: str, before: str = "") -> Record:

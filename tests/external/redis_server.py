@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tools.children import end_group, start
-from tools.ports import free_port
+from tools.ports import obstacle
 
 _START_S = 10.0
 
@@ -28,7 +29,7 @@ class RedisServer:
     """`url` is what `state.url` takes. After `kill`, `start` brings it back on the same port, empty."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        self.port = free_port()
+        self.port = _port()
         self.url = f"redis://127.0.0.1:{self.port}/0?name=cameras"
         self._folder = folder
         self._options = options
@@ -66,6 +67,13 @@ class RedisServer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+
+def _port() -> int:
+    """A free one that the kernel gives to nobody else while this Redis is away, not even to those who try to reach it."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    quiet = [port for port in range(10_000, 65_000) if not first <= port <= last]
+    return next(port for port in random.sample(quiet, 100) if obstacle("127.0.0.1", port) is None)
 
 
 @contextlib.contextmanager

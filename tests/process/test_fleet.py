@@ -17,12 +17,12 @@ from typing import Any
 from splitter.control.redis_store import RedisStore
 from splitter.state import Record, resume
 from tests.external.redis_server import RedisServer, redis_server
-from tests.process.load import Load
+from tests.process.fleet_load import Load
 from tests.process.running import ROOT, Splitter, ask, splitter, wait_until
 from tools.children import end_group, start
 from tools.ports import free_port
 
-CONFIG = "rollout: {percent: 50}\naccess_log: {sample: 0}\n"
+CONFIG = "rollout: {percent: 50}\naccess_log: {sample: 0}\nlisten: {workers: 1}\n"
 WITHIN_S = 0.1
 AFTER_S = 1.0
 """How long the load goes on after a rollback, to see whether anything still arrives."""

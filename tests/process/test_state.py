@@ -16,7 +16,11 @@ from splitter.state import GLOBAL, Record, from_json, set_percent, to_json
 from tests.external.redis_server import redis_server
 from tests.process.running import Splitter, ask, backend, says, splitter, wait_until
 
-TEN = "rollout: {percent: 10}\naccess_log: {sample: 0}\n"
+TEN = "rollout: {percent: 10}\naccess_log: {sample: 0}\nlisten: {workers: 0}\n"
+WORKERS = TEN.replace("workers: 0", "workers: 2")
+FULL_BYTES = 64 * 1024
+"""Where a file may grow no more: beyond the log, before the end of a record with many events."""
+
 EVERYBODY = set_percent(Record(), GLOBAL, 100, at_s=1.0, who="alice", why="all of them")
 
 
@@ -60,7 +64,7 @@ def saved(folder: Path) -> Record:
 
 def test_a_rollback_survives_a_restart_and_a_kill(tmp_path: Path, urls: dict[str, str]) -> None:
     kept(tmp_path, EVERYBODY)
-    with splitter(tmp_path, TEN, **urls) as running:
+    with splitter(tmp_path, WORKERS, **urls) as running:
         assert side(running) == ("domain", "bucket")
         assert status(running)["percent"]["who"] == "alice"
         roll_back(running)
@@ -68,7 +72,7 @@ def test_a_rollback_survives_a_restart_and_a_kill(tmp_path: Path, urls: dict[str
         assert problems(running) == []
         running.process.kill()
         running.process.wait()
-    with splitter(tmp_path, TEN, **urls) as again:
+    with splitter(tmp_path, WORKERS, **urls) as again:
         assert side(again) == ("legacy", "rollback")
         latch = status(again)["rolled_back"]
         assert (latch["value"], latch["from"], latch["who"], latch["why"]) == (True, "operator", "signal", "SIGUSR1")
@@ -92,13 +96,15 @@ def test_an_edit_while_it_was_stopped_replaces_what_was_set_at_run_time(tmp_path
 
 
 def test_a_disk_that_is_full_keeps_no_rollback_away(tmp_path: Path, urls: dict[str, str]) -> None:
-    (tmp_path / "splitter.log").symlink_to("/dev/null")  # the limit on files below would hit the log too
-    kept(tmp_path, EVERYBODY)
-    with splitter(tmp_path, TEN, **urls) as running:
+    record = EVERYBODY
+    for number in range(200):
+        record = record.noted(float(number), "alice", "percent", "x" * 500, "", "")
+    kept(tmp_path, record)
+    with splitter(tmp_path, WORKERS, **urls) as running:
         before = saved(tmp_path)
         pid = running.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_BYTES, limits[1]))
         roll_back(running)
         wait_until(lambda: len(problems(running)) == 2)
         down, unsaved = problems(running)
