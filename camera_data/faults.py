@@ -8,6 +8,9 @@ How a fault is written (SHARE is of requests, 0 to 1, `on` is 1):
     latency=200ms[:SHARE]   answer that much later        error=SHARE[:STATUS]   answer 500, or another status
     drop=SHARE              hang up without an answer     shape=SHARE            wrap JSON as {"data": ...}
     health=SHARE            /health answers 503
+What a rewrite gets wrong, in every JSON answer that has the field, at any depth:
+    rename=FIELD:NAME[:SHARE]   the field has another name      stringify=FIELD[:SHARE]   its numbers are texts
+    reorder=FIELD[:SHARE]       its lists run backwards         drop_header=NAME[:SHARE]  the header is missing
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from camera_data.errors import BodyError, FaultSpecError
+from camera_data.reshape import as_text, in_other_order, renamed
 from camera_data.wire import error_document, object_of
 
 FAULT_PATH = "/fault"
@@ -32,6 +36,7 @@ HEALTH_PATH = "/health"
 MAX_LATENCY_S = 600.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "Via")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,22 +50,34 @@ class Kind(Enum):
     DROP = "drop"
     SHAPE = "shape"
     HEALTH = "health"
+    RENAME = "rename"
+    STRINGIFY = "stringify"
+    REORDER = "reorder"
+    DROP_HEADER = "drop_header"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault in force. `share` is the probability that a request suffers it."""
+    """One fault in force. `share` is the probability that a request suffers it; `field` becomes `name`, or else."""
 
     kind: Kind
     share: float
     latency_s: float = 0.0
     status: int = 500
+    field: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
+        if self.field:
+            parts = [self.field, *([self.name] if self.name else []), *([f"{self.share:g}"] if self.share < 1 else [])]
+            return f"{self.kind.value}={':'.join(parts)}"
         if self.kind is Kind.LATENCY:
             return f"latency={self.latency_s * 1000:g}ms" + (f":{self.share:g}" if self.share < 1 else "")
         status = f":{self.status}" if self.kind is Kind.ERROR and self.status != 500 else ""
         return f"{self.kind.value}={self.share:g}{status}"
+
+
+_OF_A_FIELD = frozenset({Kind.RENAME, Kind.STRINGIFY, Kind.REORDER, Kind.DROP_HEADER})
 
 
 def faults_of(specs: Iterable[str]) -> tuple[Fault, ...]:
@@ -86,6 +103,8 @@ def _fault(spec: str) -> Fault:
     if not equals or name not in {kind.value for kind in Kind}:
         raise ValueError(f"expected one of {', '.join(f'{kind.value}=...' for kind in Kind)}")
     kind = Kind(name)
+    if kind in _OF_A_FIELD:
+        return _fault_of_field(kind, value)
     first, colon, second = value.partition(":")
     if kind is Kind.LATENCY:
         return Fault(kind, _share(second) if colon else 1.0, latency_s=_duration_s(first))
@@ -94,6 +113,15 @@ def _fault(spec: str) -> Fault:
             raise ValueError(f"status {second!r} is not one from 400 to 599")
         return Fault(kind, _share(first), status=int(second))
     return Fault(kind, _share(value))
+
+
+def _fault_of_field(kind: Kind, value: str) -> Fault:
+    names = 2 if kind is Kind.RENAME else 1
+    parts = value.split(":")
+    if len(parts) not in {names, names + 1} or not all(_NAME.fullmatch(name) for name in parts[:names]):
+        raise ValueError(f"expected {kind.value}={'FIELD:NAME' if names == 2 else 'NAME'}[:SHARE]")
+    share = _share(parts[names]) if len(parts) > names else 1.0
+    return Fault(kind, share, field=parts[0], name=parts[1] if names == 2 else "")
 
 
 def _share(text: str) -> float:
@@ -164,6 +192,9 @@ class FaultInjector:
         if failed := self._strikes(Kind.ERROR):
             return _injected(failed.status, Kind.ERROR)
         response = await handler(request)
+        for kind in Kind:  # in this order, whichever were set first
+            if kind in _OF_A_FIELD and (wrong := self._strikes(kind)):
+                _make_wrong(response, wrong)
         return _reshaped(response) if self._strikes(Kind.SHAPE) else response
 
     async def control(self, request: web.Request) -> web.StreamResponse:
@@ -200,6 +231,24 @@ def _is_local(request: web.Request) -> bool:
 
 def _injected(status: int, kind: Kind) -> web.Response:
     return web.json_response(error_document("injected_fault", f"{kind.value}: injected on purpose"), status=status)
+
+
+def _make_wrong(response: web.StreamResponse, fault: Fault) -> None:
+    if fault.kind is Kind.DROP_HEADER:
+        response.headers.popall(fault.field, None)
+        return
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return
+    if response.content_type != "application/json" or not response.body:
+        return
+    document = json.loads(response.body)
+    if fault.kind is Kind.RENAME:
+        document = renamed(document, fault.field, fault.name)
+    elif fault.kind is Kind.STRINGIFY:
+        document = as_text(document, fault.field)
+    else:
+        document = in_other_order(document, fault.field)
+    response.body = json.dumps(document).encode()
 
 
 def _reshaped(response: web.StreamResponse) -> web.StreamResponse:

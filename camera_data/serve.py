@@ -144,7 +144,8 @@ def _options(name: str, port: int, arguments: Sequence[str] | None) -> argparse.
         action="append",
         default=[],
         metavar="SPEC",
-        help="misbehave: latency=200ms[:SHARE], error=SHARE[:STATUS], drop=SHARE, shape=SHARE, health=SHARE; repeatable",
+        help="misbehave: latency=200ms[:SHARE], error=SHARE[:STATUS], drop=SHARE, shape=SHARE, health=SHARE, "
+        "rename=FIELD:NAME[:SHARE], stringify=FIELD[:SHARE], reorder=FIELD[:SHARE], drop_header=NAME[:SHARE]; repeatable",
     )
     parser.add_argument(
         "--allow-faults", action="store_true", help=f"faults may be changed at {FAULT_PATH}, from this machine"

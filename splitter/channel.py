@@ -20,7 +20,7 @@ Message = dict[str, Any]
 
 MAX_FRAME_BYTES: Final = 16 << 20
 """A configuration has at most 256 Ki characters; the totals of thousands of routes fit too."""
-_LENGTH_BYTES: Final = 4
+LENGTH_BYTES: Final = 4
 
 
 class FrameError(Exception):
@@ -32,7 +32,7 @@ def encode(message: Message) -> bytes:
     body = orjson.dumps(message)
     if len(body) > MAX_FRAME_BYTES:
         raise FrameError(f"a message of {len(body)} bytes is more than {MAX_FRAME_BYTES}")
-    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 class Framer:
@@ -49,14 +49,14 @@ class Framer:
         buffer += data
         messages: list[Message] = []
         start = 0
-        while len(buffer) - start >= _LENGTH_BYTES:
-            size = int.from_bytes(buffer[start : start + _LENGTH_BYTES], "big")
+        while len(buffer) - start >= LENGTH_BYTES:
+            size = int.from_bytes(buffer[start : start + LENGTH_BYTES], "big")
             if size > MAX_FRAME_BYTES:
                 raise FrameError(f"a frame of {size} bytes is more than {MAX_FRAME_BYTES}")
-            end = start + _LENGTH_BYTES + size
+            end = start + LENGTH_BYTES + size
             if len(buffer) < end:
                 break
-            messages.append(_decode(bytes(buffer[start + _LENGTH_BYTES : end])))
+            messages.append(_decode(bytes(buffer[start + LENGTH_BYTES : end])))
             start = end
         del buffer[:start]
         return messages

@@ -46,7 +46,7 @@ class StoreError(SplitterError):
 
 
 class IllegalTransition(SplitterError):
-    """What was asked for can't follow what is; nothing was changed."""
+    """What was asked for can't follow what is; nothing was changed. The message says what is possible instead."""
 
 
 class Source(Enum):

@@ -21,8 +21,26 @@ from typing import Any, Final
 from splitter.config import TcpAddress, UnixAddress
 
 BACKLOG: Final = 1024
-_ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """What binding one of several addresses of a name may meet where IPv6 is switched off."""
+
+Place = tuple[socket.AddressFamily, Any]
+"""A family, and an address as `bind` takes it."""
+
+
+class SocketFile:
+    """The file of a socket that was made here, or was taken over."""
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError when it is not there."""
+        self._path = Path(path)
+        self._was = self._path.stat()
+
+    def remove(self) -> None:
+        """Unless it is somebody else's by now."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self._path.stat(), self._was):
+                self._path.unlink()
 
 
 class Listening:
@@ -31,17 +49,14 @@ class Listening:
     def __init__(self, sockets: list[socket.socket], address: TcpAddress | UnixAddress) -> None:
         self.sockets = sockets
         self.address = address
-        self._file = Path(address.path).stat() if isinstance(address, UnixAddress) else None
+        self._file = SocketFile(address.path) if isinstance(address, UnixAddress) else None
 
     def close(self) -> None:
         """Give up the sockets, and the file unless it is somebody else's by now."""
         for each in self.sockets:
             each.close()
-        if isinstance(self.address, UnixAddress) and self._file is not None:
-            with contextlib.suppress(OSError):
-                path = Path(self.address.path)
-                if os.path.samestat(path.stat(), self._file):
-                    path.unlink()
+        if self._file is not None:
+            self._file.remove()
             self._file = None
 
     def __enter__(self) -> Listening:
@@ -51,24 +66,21 @@ class Listening:
         self.close()
 
 
-def open_listening(address: TcpAddress | UnixAddress, socket_mode: int, *, reuse_port: bool = False) -> Listening:
+def open_listening(address: TcpAddress | UnixAddress, socket_mode: int) -> Listening:
     """Bind to an address and listen. Raises OSError; EADDRINUSE when somebody listens there.
-
-    With `reuse_port` others may listen there, too, if they say the same.
 
     Listening at once, and not when somebody accepts: only then is it certain that the address is free.
     """
     if isinstance(address, UnixAddress):
-        return Listening([_bind_file(Path(address.path), socket_mode)], address)
+        return Listening([listen_at_file(address.path, socket_mode)], address)
     sockets: list[socket.socket] = []
     port, absent = address.port, None
     try:
-        found = socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, where in dict.fromkeys(found):
+        for family, where in places_of(address):
             try:
-                sockets.append(_bind(family, (where[0], port, *where[2:]), reuse_port=reuse_port))
+                sockets.append(listen_at(family, (where[0], port, *where[2:])))
             except OSError as error:
-                if error.errno not in _ABSENT:
+                if error.errno not in ABSENT:
                     raise
                 absent = error
                 continue
@@ -82,7 +94,16 @@ def open_listening(address: TcpAddress | UnixAddress, socket_mode: int, *, reuse
     return Listening(sockets, TcpAddress(sockets[0].getsockname()[0], port))
 
 
-def _bind(family: socket.AddressFamily, where: tuple[Any, ...], *, reuse_port: bool) -> socket.socket:
+def places_of(address: TcpAddress | UnixAddress) -> list[Place]:
+    """What an address of the configuration stands for; a name may stand for several. Raises OSError."""
+    if isinstance(address, UnixAddress):
+        return [(socket.AF_UNIX, address.path)]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, where) for family, _, _, _, where in found))
+
+
+def bind(family: socket.AddressFamily, where: Any, *, reuse_port: bool = False) -> socket.socket:
+    """A TCP socket that is bound and does not listen yet. Raises OSError."""
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -93,6 +114,16 @@ def _bind(family: socket.AddressFamily, where: tuple[Any, ...], *, reuse_port: b
             every = ip_address(where[0].partition("%")[0]).is_unspecified
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if every else 1)
         made.bind(where)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def listen_at(family: socket.AddressFamily, where: Any) -> socket.socket:
+    """A TCP socket that listens. Raises OSError; EADDRINUSE when somebody listens there."""
+    made = bind(family, where)
+    try:
         made.listen(BACKLOG)
     except OSError:
         made.close()
@@ -100,12 +131,13 @@ def _bind(family: socket.AddressFamily, where: tuple[Any, ...], *, reuse_port: b
     return made
 
 
-def _bind_file(path: Path, mode: int) -> socket.socket:
-    _remove_stale(path)
+def listen_at_file(path: str, mode: int) -> socket.socket:
+    """A socket that listens at a file, whose mode tells who may connect. Raises OSError."""
+    _remove_stale(Path(path))
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        made.bind(str(path))
-        path.chmod(mode)  # nobody can connect before it is listened on, so nobody slips in before this
+        made.bind(path)
+        Path(path).chmod(mode)  # nobody can connect before it is listened on, so nobody slips in before this
         made.listen(BACKLOG)
     except OSError:
         made.close()

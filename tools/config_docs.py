@@ -8,7 +8,6 @@ Invariant: the same schema gives the same bytes, so that a test can tell whether
 
 from __future__ import annotations
 
-import argparse
 import sys
 import typing
 from collections.abc import Iterator
@@ -23,14 +22,10 @@ from splitter.config.schema import key_of, kind_of
 from splitter.config.sections import BackendConfig, Section
 from splitter.config.sentences import sections_in
 from splitter.state import GLOBAL, PERCENTS, SWITCHES, Baseline, Record, adopt_baseline, roll_back, set_percent
+from tools.made_part import MadePart
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "configuration.md"
-BEGIN: Final = "<!-- made by `python -m tools.config_docs`: change the descriptions in splitter/config, not here -->"
-END: Final = "<!-- end of what is made -->"
-
-
-class NoPlaceError(Exception):
-    """The page has not exactly one place for the reference."""
+PART: Final = MadePart("python -m tools.config_docs", "the descriptions in splitter/config")
 
 
 def reference() -> str:
@@ -41,15 +36,6 @@ def reference() -> str:
         if section is not None:
             lines += _section(key_of(name, field), field.description or "", section)
     return "\n".join(lines)
-
-
-def page_with(text: str, page: str) -> str:
-    """The page with its reference replaced. Raises NoPlaceError."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest:
-        raise NoPlaceError(f"the page needs the lines {BEGIN!r} and {END!r}, once each")
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
 
 
 def _precedence() -> Iterator[str]:
@@ -159,20 +145,7 @@ def _table(title: str, description: str, rows: list[tuple[str, str, str, str]]) 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.config_docs", description="Write the reference of the configuration."
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if the page is not up to date")
-    options = parser.parse_args(arguments)
-    before = PAGE.read_text("utf-8")
-    after = page_with(reference(), before)
-    if after == before:
-        return 0
-    if options.check:
-        print(f"{PAGE.name} is not up to date: run python -m tools.config_docs", file=sys.stderr)
-        return 1
-    PAGE.write_text(after, "utf-8")
-    return 0
+    return PART.main(PAGE, reference, arguments)
 
 
 if __name__ == "__main__":

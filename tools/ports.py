@@ -6,6 +6,7 @@ Invariant: asking changes nothing; an answer is about this moment only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -49,22 +50,32 @@ def obstacle(host: str, port: int) -> str | None:
 
 def holder(port: int) -> str | None:
     """The process that listens on a port, as `name (pid N)`; None where /proc doesn't tell, as with another user's."""
-    inodes = _listening_inodes(port)
-    if not inodes:
-        return None
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(str(link.readlink()) in wanted for link in (process / "fd").iterdir()):
-                return f"{_name(process)} (pid {process.name})"
-        except OSError:  # it ended meanwhile, or belongs to another user
-            continue
+    for pid in pids_listening(port):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            return f"{_name(Path('/proc') / str(pid))} (pid {pid})"
     return None
+
+
+def pids_listening(port: int) -> list[int]:
+    """The processes that have a listening socket of this port open, as far as /proc tells."""
+    inodes = _listening_inodes(port)
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    found = []
+    for process in Path("/proc").glob("[0-9]*") if inodes else ():
+        with contextlib.suppress(OSError):  # it ended meanwhile, or belongs to another user
+            if any(str(link.readlink()) in wanted for link in (process / "fd").iterdir()):
+                found.append(int(process.name))
+    return sorted(found)
+
+
+def command_line(pid: int) -> list[str]:
+    """What a process was started with. Raises OSError."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
 
 
 def _name(process: Path) -> str:
     """What a person would call it: `python -m splitter` says more than `python3`."""
-    words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    words = command_line(int(process.name))
     return " ".join(words[:3]).strip() or (process / "comm").read_text().strip()
 
 

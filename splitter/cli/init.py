@@ -16,7 +16,8 @@ from typing import Final
 import click
 import yaml
 
-from splitter.cli.source import DEFAULT_FILE, USAGE_STATUS, tell_faults
+from splitter.cli.source import USAGE_STATUS, tell_faults
+from splitter.cli.target import DEFAULT_FILE
 from splitter.config import Percent, parse
 from splitter.config.addresses import split_host_port
 from splitter.errors import ConfigError

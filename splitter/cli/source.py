@@ -13,10 +13,10 @@ from typing import Final
 
 import click
 
+from splitter.cli.target import DEFAULT_FILE
 from splitter.config import CONFIG_VARIABLE, Config, load
 from splitter.errors import ConfigError, Fault
 
-DEFAULT_FILE: Final = Path("config/splitter.yaml")
 USAGE_STATUS: Final = 2
 
 config_option = click.option(

@@ -8,11 +8,14 @@ fault; nothing of a Config ever changes.
 from __future__ import annotations
 
 from splitter.config.addresses import BackendUrl, IpNetwork, Sender, TcpAddress, UnixAddress
+from splitter.config.comparison import Comparison
 from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
+from splitter.config.guardrails import Guardrails, StageLimits
+from splitter.config.jsonpath import Ignored, JsonPath, Tolerance
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
-from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout, Route, Stage
-from splitter.config.schema import Config, leaves
+from splitter.config.rollout import Fallback, Mirror, Rollout, Route, Stage
+from splitter.config.schema import Config, Given, leaves
 from splitter.config.sections import Admin, BackendConfig, Backends, Eject, Health, Limits, Listen, Listener, Tls
 from splitter.config.traffic import KeySource
 
@@ -23,12 +26,16 @@ __all__ = [
     "BackendConfig",
     "BackendUrl",
     "Backends",
+    "Comparison",
     "Config",
     "Eject",
     "Fallback",
+    "Given",
     "Guardrails",
     "Health",
+    "Ignored",
     "IpNetwork",
+    "JsonPath",
     "KeySource",
     "Limits",
     "Listen",
@@ -39,8 +46,10 @@ __all__ = [
     "Route",
     "Sender",
     "Stage",
+    "StageLimits",
     "TcpAddress",
     "Tls",
+    "Tolerance",
     "UnixAddress",
     "leaves",
     "load",

@@ -163,6 +163,21 @@ class ServerName(Kind[str]):
         return value
 
 
+class HostName(Kind[str]):
+    """A name by which a host is called, without a port."""
+
+    words = "host name"
+
+    def read(self, given: object) -> str:
+        text = self.text(given, "must be a host name")
+        if ":" in text or "/" in text:
+            raise ValueError(f"must be a host name alone, without scheme, port or path, not {shown(text)}")
+        return read_host(text).lower()
+
+    def show(self, value: str) -> str:
+        return value
+
+
 class Url(Kind[BackendUrl]):
     """The URL of one endpoint of a backend."""
 
@@ -198,6 +213,39 @@ class Url(Kind[BackendUrl]):
 
     def show(self, value: BackendUrl) -> str:
         return str(value)
+
+
+class HookUrl(Kind[str]):
+    """The URL of something outside that is asked or told: http or https, with a path and a query if need be."""
+
+    words = "URL such as `http://10.0.0.5:9000/may-go-on`"
+
+    def read(self, given: object) -> str:
+        text = self.text(given, 'must be a URL such as "http://127.0.0.1:9000/may-go-on"')
+        if any(character <= " " or character >= "\x7f" for character in text):
+            raise ValueError("must be printable ASCII without blanks")
+        if "@" in text.partition("?")[0]:  # not repeated: it may be a password
+            raise ValueError("must not hold a user or password, nor any other @")
+        known = text.partition("?")[0]  # a query may be a secret
+        scheme, separator, _ = known.partition("://")
+        if not separator or scheme.lower() not in ("http", "https"):
+            raise ValueError(f"must begin with http:// or https://, not {shown(known)}")
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            raise ValueError(f"has no usable host or port: {shown(known)}") from None
+        if not host or port == 0 or parts.netloc.endswith(":"):
+            raise ValueError(f"has no usable host or port: {shown(known)}")
+        if parts.fragment or text.endswith("#"):
+            raise ValueError(f"must have no fragment, since none is sent: {shown(known)}")
+        read_host(host)
+        return text
+
+    def show(self, value: str) -> str:
+        """Without the query."""
+        path, separator, _ = value.partition("?")
+        return f"{path}?***" if separator else path
 
 
 class Network(Kind[IpNetwork]):

@@ -100,6 +100,7 @@ def _routes(rollout: Rollout) -> Iterator[Clash]:
 
 def _plan(rollout: Rollout, route_names: frozenset[str]) -> Iterator[Clash]:
     highest = 0.0
+    own = {route.name: (index, route.percent) for index, route in enumerate(rollout.routes)}
     highest_of: dict[str, float] = {}
     for index, stage in enumerate(rollout.plan):
         here: Path = ("rollout", "plan", index)
@@ -112,9 +113,13 @@ def _plan(rollout: Rollout, route_names: frozenset[str]) -> Iterator[Clash]:
             if name not in route_names:
                 hint = did_you_mean(name, sorted(route_names))
                 yield Clash(f"there is no route {shown(name)} in rollout.routes{hint}", (path,))
-            before = highest_of.get(name, 0.0)
+            at_first, before = name not in highest_of, highest_of.get(name, 0.0)
+            if at_first and name in own and percent < own[name][1]:
+                message = f"is less than {name}'s own percent, {own[name][1]:g}: a plan only goes up, a rollback goes down"
+                yield Clash(message, (path, ("rollout", "routes", own[name][0], "percent")))
             if percent < before:
                 yield Clash(f"falls from {before:g} to {percent:g}: a plan only goes up, a rollback goes down", (path,))
             highest_of[name] = max(percent, before)
-        if stage.hold_s is None and not stage.approve and index < len(rollout.plan) - 1:
+        waits = stage.hold_s is not None or stage.approve or stage.confirm is not None
+        if not waits and index < len(rollout.plan) - 1:
             yield Clash("needs a hold, as every stage but the last does, or approve: true", (here,))

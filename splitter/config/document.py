@@ -187,11 +187,14 @@ _TAGS: Final[dict[str, Callable[[str], object]]] = {
 _NAMES: Final = {f"{_PLAIN}int": "whole number", f"{_PLAIN}float": "number", f"{_PLAIN}bool": "true or false"}
 
 
-def read_document(text: str, source: str) -> Document:
-    """The values of a YAML text. Never raises for what the text holds: `faults` says what is wrong with it."""
+def read_document(text: str, source: str, example: str = "rollout") -> Document:
+    """The values of a YAML text, a mapping with keys such as `example`.
+
+    Never raises for what the text holds: `faults` says what is wrong with it.
+    """
     walk = _Walk(source)
     try:
-        node = _compose(text)
+        node = _compose(text, example)
         if node is not None:
             tree = walk.value(node, ())
             walk.document.tree = tree if isinstance(tree, dict) else {}
@@ -200,10 +203,10 @@ def read_document(text: str, source: str) -> Document:
     return walk.document
 
 
-def _compose(text: str) -> yaml.MappingNode | None:
+def _compose(text: str, example: str) -> yaml.MappingNode | None:
     """The text's top mapping; None if there is nothing in it. Raises _StopError."""
     if len(text) > MAX_CHARACTERS:
-        raise _StopError(f"is longer than {MAX_CHARACTERS // 1024} KiB; this can't be a configuration", 0)
+        raise _StopError(f"is longer than {MAX_CHARACTERS // 1024} KiB; no such file needs that", 0)
     try:
         node = _Loader(text).get_single_node()
     except ReaderError as error:
@@ -217,7 +220,7 @@ def _compose(text: str) -> yaml.MappingNode | None:
         return None
     if not isinstance(node, yaml.MappingNode):
         what = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-        raise _StopError(f"must be a mapping, with lines such as `rollout: ...`, not {what}", node.start_mark.line + 1)
+        raise _StopError(f"must be a mapping, with lines such as `{example}: ...`, not {what}", node.start_mark.line + 1)
     return node
 
 

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from splitter.config.checks import Clash, clashes
 from splitter.config.document import MAX_CHARACTERS, Document, Path, Tree, dotted, read_document
-from splitter.config.environment import Overlay, lay_over, read_environment
+from splitter.config.environment import VARIABLES, Overlay, lay_over, read_environment
 from splitter.config.on_disk import file_clashes
-from splitter.config.schema import DEFAULT, Config, leaves
+from splitter.config.schema import DEFAULT, Config, Given, leaves
 from splitter.config.sections import Admin, Section
 from splitter.config.sentences import sentences
 from splitter.errors import ConfigError, Fault
@@ -34,10 +34,15 @@ def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
     """
     if path is None:
         return parse("", "no file", environ, _with_files)
+    return parse(read_text(path), str(path), environ, _with_files)
+
+
+def read_text(path: FilePath, most_bytes: int = _MOST_BYTES) -> str:
+    """The text of a file, no more than `most_bytes` of it and one. Raises ConfigError."""
     source = str(path)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except FileNotFoundError:
         raise ConfigError((Fault("", "there is no such file", source),)) from None
     except IsADirectoryError:
@@ -46,11 +51,10 @@ def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError((Fault("", f"can't be read: {reason}", source),)) from None
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError((Fault("", f"is not UTF-8: byte 0x{content[error.start]:02x}", source, line),)) from None
-    return parse(text, source, environ, _with_files)
 
 
 def _with_files(config: Config, route_names: frozenset[str]) -> Iterator[Clash]:
@@ -71,6 +75,8 @@ class _Reading:
 
     def __init__(self, text: str, source: str, environ: Mapping[str, str]) -> None:
         self._source = source
+        names = (variable.name for variable in VARIABLES)
+        self._given = Given(text, source, {name: environ[name] for name in names if name in environ})
         self._document: Document = read_document(text, source)
         self._overlay: Overlay = read_environment(environ)
         self._faults: list[Fault] = [*self._document.faults, *self._overlay.faults]
@@ -88,7 +94,7 @@ class _Reading:
                 self._fault(next(filter(self._is_given, paths), paths[0]), clash.message)
         if self._faults:
             raise ConfigError(tuple(sorted(self._faults, key=self._order)))
-        return config.with_origins({leaf.path: self._origin(leaf.path) for leaf in leaves(config)})
+        return config.read_from(self._given, {leaf.path: self._origin(leaf.path) for leaf in leaves(config)})
 
     def _order(self, fault: Fault) -> tuple[bool, int]:
         return fault.source != self._source, fault.line

@@ -1,4 +1,4 @@
-"""The sections about who goes where: rollout, guardrails, fallback, mirror.
+"""The sections about who goes where: rollout, fallback, mirror.
 
 Owns: their keys, defaults and descriptions; the description of a field is its documentation (`docs/configuration.md` is made
 of it). Must not know: files, lines, the environment, what depends on another section (`checks` does).
@@ -12,8 +12,11 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from splitter.config.addresses import HookUrl
+from splitter.config.comparison import Comparison
+from splitter.config.guardrails import StageLimits
 from splitter.config.kinds import Flag, Listing, Named, Nullable, PartsError, Text, Word
-from splitter.config.numbers import SHARE, Count, Duration, Number, Percent, Size, threshold_of
+from splitter.config.numbers import SHARE, Count, Duration, Percent, Size, threshold_of
 from splitter.config.sections import Section
 from splitter.config.traffic import Key, KeySource, Method, PathTemplate, RouteName, Trigger, template_parameters
 
@@ -84,6 +87,10 @@ class Stage(Section):
         default=None, alias="hold", description="How long it lasts before the next one; the last stage needs none."
     )
     approve: Annotated[bool, Flag()] = Field(default=False, description="Wait for a person before the next stage.")
+    confirm: Annotated[str | None, Nullable(HookUrl())] = Field(
+        default=None, description="Wait, before the next stage, until this URL answers a POST with 200."
+    )
+    limits: StageLimits = Field(default=StageLimits(), description="Limits of this stage's own.")
     routes: Annotated[dict[str, float], Named(Percent())] = Field(
         default={}, description="Percents of routes that this stage sets, by name; other routes keep theirs."
     )
@@ -130,6 +137,13 @@ class Rollout(Section):
     plan: Annotated[tuple[Stage, ...], BeforeValidator(_null_is_empty)] = Field(
         default=(), description="The stages of an automatic rollout, in order. Percents must not fall."
     )
+    count_time_away: Annotated[bool, Flag()] = Field(
+        default=False,
+        description=(
+            "Whether the time in which the splitter was down or asleep counts as time a stage was held. Danger: nobody "
+            "was watching then."
+        ),
+    )
     tunnel_grace_s: Annotated[float | None, Nullable(Duration(0, 86_400))] = Field(
         default=None,
         alias="tunnel_grace",
@@ -139,39 +153,6 @@ class Rollout(Section):
     @property
     def percent_threshold(self) -> int:
         return threshold_of(self.percent)
-
-
-class Guardrails(Section):
-    """When domain is judged to be too bad, and what happens then."""
-
-    window_s: Annotated[float, Duration(1, 86_400)] = Field(
-        default=60.0, alias="window", description="How far back is looked."
-    )
-    every_s: Annotated[float, Duration(0.1, 3600)] = Field(default=2.0, alias="every", description="How often is looked.")
-    min_requests: Annotated[int, Count(1, 10_000_000)] = Field(
-        default=100, description="Requests per side below which no verdict is given. Danger: a few requests prove nothing."
-    )
-    bad_windows: Annotated[int, Count(1, 1000)] = Field(
-        default=2, description="Bad verdicts in a row before anything happens; each extra one makes a false alarm rarer."
-    )
-    error_rate_max: Annotated[float, SHARE] = Field(
-        default=0.05, description="Share of domain's requests that may fail (5xx, connect, timeout, reset), rescued or not."
-    )
-    success_rate_min: Annotated[float, SHARE] = Field(
-        default=0.95, description="Share of requests that must succeed for domain's clients."
-    )
-    latency_p95_ratio_max: Annotated[float, Number(1, 1000)] = Field(
-        default=1.5, description="How many times legacy's 95th percentile domain's may be: 1.5 is half as slow again."
-    )
-    latency_min_requests: Annotated[int, Count(1, 10_000_000)] = Field(
-        default=200, description="Requests per side below which latency is not judged."
-    )
-    consecutive_failures: Annotated[int, Count(1, 1_000_000)] = Field(
-        default=20, description="Failures of domain in a row that act at once, without a window."
-    )
-    action: Annotated[str, Word(("rollback", "freeze", "alert"))] = Field(
-        default="rollback", description="Roll back, stop the plan where it is, or only say so."
-    )
 
 
 class Fallback(Section):
@@ -206,21 +187,38 @@ class Fallback(Section):
     )
 
 
-class Mirror(Section):
-    """Copies of requests for comparing both sides; nobody waits for them."""
+class _Copies(Section):
+    """Which requests are copied, and what that may cost."""
 
     percent: Annotated[float, Percent()] = Field(default=0.0, description="Share of requests that are copied.")
-    to: Annotated[str, Word(("domain", "legacy"))] = Field(default="domain", description="Which side gets the copies.")
+    to: Annotated[str, Word(("domain", "legacy"))] = Field(
+        default="domain", description="Which side gets the copies: of requests that the other one served."
+    )
     methods: Annotated[tuple[str, ...], Listing(Method(), example="[GET, HEAD]")] = Field(
         default=("GET", "HEAD"),
         description="Methods that are copied. Danger: a method that changes something changes it twice.",
     )
     max_body_bytes: Annotated[int, Size(0, 64 << 20)] = Field(
-        default=256 << 10, alias="max_body", description="Bodies above this size are not copied or compared."
+        default=256 << 10, alias="max_body", description="Requests with a body above this size, of either, are not compared."
     )
     max_in_flight: Annotated[int, Count(1, 100_000)] = Field(
         default=64, description="Copies under way at once, per worker; what comes on top is dropped and counted."
     )
-    ignore: Annotated[tuple[str, ...], Listing(Text(), example='["$.timestamp"]')] = Field(
-        default=(), description="JSON paths whose differences don't matter."
+    timeout_s: Annotated[float, Duration(0.01, 3600)] = Field(
+        default=5.0, alias="timeout", description="How long a copy may take, from connecting to the last byte."
     )
+    noise: Annotated[float, SHARE] = Field(
+        default=0.1,
+        description=(
+            "Share of copied requests that legacy is asked once more, to learn what differs between legacy and itself. "
+            "0: nothing is taken for noise."
+        ),
+    )
+
+    @property
+    def percent_threshold(self) -> int:
+        return threshold_of(self.percent)
+
+
+class Mirror(Comparison, _Copies):
+    """Copies of requests for comparing both sides; nobody waits for them."""

@@ -1,12 +1,13 @@
 """The whole configuration, and a walk over its values by dotted path.
 
-Owns: the top level, where each value came from, what has no effect yet.
+Owns: the top level, where each value came from, what it was read from, what has no effect yet.
 Must not know: files, lines, the environment.
 Invariants: immutable; `origins` has every path that `leaves` gives; a secret is never shown.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final
 
@@ -14,8 +15,9 @@ from pydantic import BaseModel, Field, PrivateAttr
 from pydantic.fields import FieldInfo
 
 from splitter.config.addresses import UNIX_PREFIX
+from splitter.config.guardrails import Guardrails
 from splitter.config.kinds import Kind, Word
-from splitter.config.rollout import Fallback, Guardrails, Mirror, Rollout
+from splitter.config.rollout import Fallback, Mirror, Rollout
 from splitter.config.sections import AccessLogConfig, Admin, Backends, Limits, Listen, Listener, Section, StateConfig
 
 DEFAULT: Final = "default"
@@ -24,6 +26,15 @@ _UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("rollout.plan", "the plan is checked, but no stage is started yet"),
     ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Given:
+    """What a configuration was read from: `parse` makes the same of it in another process. `environ`: our variables only."""
+
+    text: str = dataclasses.field(default="", repr=False)
+    source: str = "no file"
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # it may hold the token
 
 
 class Config(Section):
@@ -49,6 +60,7 @@ class Config(Section):
     )
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _given: Given = PrivateAttr(default_factory=Given)
 
     def __eq__(self, other: object) -> bool:
         """Whether the values are the same, wherever they came from."""
@@ -61,9 +73,15 @@ class Config(Section):
         """Dotted path -> `default`, `file:LINE` or `env:NAME`, for every value."""
         return self._origins or {leaf.path: DEFAULT for leaf in leaves(self)}
 
-    def with_origins(self, origins: Mapping[str, str]) -> Config:
+    @property
+    def given(self) -> Given:
+        """The text and the variables it was read from."""
+        return self._given
+
+    def read_from(self, given: Given, origins: Mapping[str, str]) -> Config:
         """The same values, said to come from there."""
         config = self.model_copy()
+        config._given = given
         config._origins = origins
         return config
 
@@ -75,10 +93,6 @@ class Config(Section):
             return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in given)
 
         sentences = [f"{prefix}: {sentence}" for prefix, sentence in _UNBUILT if is_given(prefix)]
-        if self.mirror.percent > 0:
-            sentences.append("mirror.percent: requests are not mirrored yet")
-        if isinstance(self.listen.workers, int) and self.listen.workers > 1:
-            sentences.append(f"listen.workers: {self.listen.workers} is noted, but one process carries the traffic for now")
         for name in ("legacy", "domain"):
             urls = getattr(self.backends, name).urls
             if is_given(f"backends.{name}.tls") and not any(url.scheme == "https" for url in urls):

@@ -19,6 +19,7 @@ from splitter.config.addresses import (
     UNIX_PREFIX,
     BackendUrl,
     Host,
+    HostName,
     Sender,
     Senders,
     ServerName,
@@ -124,7 +125,10 @@ class Listen(Listener):
 
     workers: Annotated[int | Literal["auto"], Workers()] = Field(
         default="auto",
-        description="Processes that carry traffic; `auto`: one per core, 0: all in one process, for debugging.",
+        description=(
+            "Processes that carry traffic; `auto`: one per core, or as many as a container's CPU quota pays for; "
+            "0: all in one process, for debugging."
+        ),
     )
     reuse_port: Annotated[bool, Flag()] = Field(
         default=False,
@@ -178,6 +182,13 @@ class Admin(Listener):
     )
     socket_mode: Annotated[int, FileMode()] = Field(
         default=0o600, description="Who may connect to a socket file, and so may do anything: its mode, as for chmod."
+    )
+    hosts: Annotated[tuple[str, ...], Listing(HostName(), example='["splitter.example"]')] = Field(
+        default=(),
+        description=(
+            "Names by which operators reach it, besides its address and `localhost`. A request for another name is refused "
+            "unless it carries the token: it may come from a web page whose name was made to mean this machine."
+        ),
     )
     token: Annotated[SecretStr | None, Token()] = Field(
         default=None,

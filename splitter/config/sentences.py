@@ -20,8 +20,8 @@ from splitter.config.schema import Config, key_of
 from splitter.config.sections import Section
 
 
-def sentences(detail: ErrorDetails) -> Iterator[tuple[Path, str]]:
-    """What one complaint of the schema means: path and sentence, several for a list or a mapping of values."""
+def sentences(detail: ErrorDetails, root: type[Section] = Config) -> Iterator[tuple[Path, str]]:
+    """What one complaint of the schema `root` means: path and sentence, several for a list or a mapping of values."""
     path: Path = tuple(detail["loc"])
     kind, given = detail["type"], detail.get("input")
     error = detail.get("ctx", {}).get("error")
@@ -33,15 +33,15 @@ def sentences(detail: ErrorDetails) -> Iterator[tuple[Path, str]]:
     elif kind == "missing":
         yield path, "is required"
     elif kind == "extra_forbidden":
-        yield path, _unknown(path)
+        yield path, _unknown(path, root)
     elif kind in ("tuple_type", "list_type"):
         yield path, f"must be a list, not {shown(given)}"
     else:
-        yield path, f"must be a mapping, such as {{{_example(path)}: ...}}, not {shown(given)}"
+        yield path, f"must be a mapping, such as {{{_example(path, root)}: ...}}, not {shown(given)}"
 
 
-def _example(path: Path) -> str:
-    return next(iter(_keys(_section_at(path))), "key")
+def _example(path: Path, root: type[Section]) -> str:
+    return next(iter(_keys(_section_at(path, root))), "key")
 
 
 def _keys(section: type[Section]) -> list[str]:
@@ -52,9 +52,9 @@ def _keys(section: type[Section]) -> list[str]:
     ]
 
 
-def _section_at(path: Path) -> type[Section]:
+def _section_at(path: Path, root: type[Section]) -> type[Section]:
     """The section a path leads to."""
-    section: type[Section] = Config
+    section = root
     for part in path:
         for name, field in section.model_fields.items():
             if key_of(name, field) == part:
@@ -71,13 +71,13 @@ def sections_in(annotation: Any) -> type[Section] | None:
     return None
 
 
-def _unknown(path: Path) -> str:
+def _unknown(path: Path, root: type[Section]) -> str:
     key = str(path[-1])
-    keys = _keys(_section_at(path[:-1]))
+    keys = _keys(_section_at(path[:-1], root))
     near = did_you_mean(key, keys)
     if near:
         return f"unknown key{near}"
-    elsewhere = [place for place in _all_keys(Config, ()) if place.rpartition(".")[2] == key]
+    elsewhere = [place for place in _all_keys(root, ()) if place.rpartition(".")[2] == key]
     if elsewhere:
         highest = min(place.count(".") for place in elsewhere)
         return f"unknown key; did you mean {' or '.join(place for place in elsewhere if place.count('.') == highest)}?"

@@ -1,28 +1,42 @@
-"""The splitter's own pages: health, metrics, and the state of the rollout.
+"""The splitter's own pages: health and metrics for anybody, the admin API for operators.
 
-Owns: their paths, statuses and shapes (contract of the HTTP API). Must not know: how requests are relayed.
+Owns: which pages there are for whom, the shapes of health and metrics. Must not know: how requests are relayed, what the
+admin API does (`admin`), who may ask (`auth`).
 Invariant: health is 200 while any backend can be reached, and names every fault it knows of.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-import orjson
 from aiohttp import web
 
 from splitter import __version__
+from splitter.config import Admin
+from splitter.control.admin import BODY_BYTES, AdminApi, explain_refusals
+from splitter.control.auth import Gate
 from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
-from splitter.metrics import CONTENT_TYPE, Reading, render
+from splitter.control.replies import as_json, explain_errors, protect
+from splitter.control.stream import Hub
+from splitter.metrics import Reading, form_for, render
 from splitter.snapshot import Plane
+from splitter.stats import Stats
+from splitter.tasks import Tasks
+from splitter.usage import usage_of
 
 HEALTH: Final = "/api/v1/monitoring/health"
+LIVE: Final = f"{HEALTH}/live"
+READY: Final = f"{HEALTH}/ready"
 METRICS: Final = "/api/v1/monitoring/metrics"
+OPEN_PATHS: Final = frozenset({LIVE, READY, METRICS})
+"""Pages without anything that only operators may know."""
 
 
 class Life(Enum):
@@ -40,6 +54,8 @@ class State:
     plane: Plane
     controller: Controller
     prober: Prober
+    gate: Gate
+    tasks: Tasks
     clock: Callable[[], float]
     started_s: float
     life: Life = Life.STARTING
@@ -58,23 +74,34 @@ AUDIENCE: Final = web.AppKey("audience", Audience)
 
 
 def make_app(state: State, audience: Audience) -> web.Application:
-    """The pages. Where the backends are is for operators only."""
-    app = web.Application()
+    """The pages. Where the backends are, and whatever changes anything, is for operators only."""
+    api = _admin_api(state) if audience is Audience.OPERATORS else None
+    middlewares = [explain_errors] if api is None else [explain_errors, api.middleware(), explain_refusals]
+    app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES)
     app[STATE] = state
     app[AUDIENCE] = audience
-    app.router.add_get(HEALTH, _health)
-    app.router.add_get(HEALTH + "/live", _live)
-    app.router.add_get(HEALTH + "/ready", _ready)
-    app.router.add_get(METRICS, _metrics)
-    if audience is Audience.OPERATORS:
-        app.router.add_get("/api/v1/rollout", _rollout)
-        app.router.add_get("/api/v1/rollout/", _rollout)
+    app.on_response_prepare.append(protect)
+    for path, handler in ((HEALTH, _health), (LIVE, _live), (READY, _ready), (METRICS, _metrics)):
+        app.router.add_get(path, handler)
+    if api is not None:
+        api.add_routes(app)
+        app.on_shutdown.append(api.close)
     return app
 
 
-def _json(body: object, status: int = 200) -> web.Response:
-    data = orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    return web.Response(body=data, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
+def make_gate(admin: Admin, clock: Callable[[], float]) -> Gate:
+    """The gate of an admin side that is configured so."""
+    token = admin.token.get_secret_value() if admin.token is not None else None
+    return Gate(token, admin.address, {*admin.hosts, socket.gethostname()}, clock)
+
+
+def _admin_api(state: State) -> AdminApi:
+    async def totals() -> Stats:
+        copied = Stats()  # a plane in this process gives the very numbers it goes on counting with
+        copied.merge((await state.plane.collect()).stats)
+        return copied
+
+    return AdminApi(state.controller, state.gate, Hub(state.controller, totals, state.tasks), OPEN_PATHS)
 
 
 def _problems(state: State, audience: Audience) -> list[str]:
@@ -86,6 +113,9 @@ def _problems(state: State, audience: Audience) -> list[str]:
         for endpoint in state.prober.endpoints
         if not endpoint.up
     ]
+    dead = [worker.slot for worker in state.plane.workers() if not worker.pid]
+    if dead:
+        found.append(f"workers that died are not running again yet: {len(dead)}")
     found += state.controller.problems(details=operators)
     if state.certificates is not None:
         found += state.certificates.problems(in_full=operators)
@@ -116,35 +146,39 @@ async def _health(request: web.Request) -> web.Response:
             }
             for endpoint in state.prober.endpoints
         ]
-    return _json(body, 200 if reachable else 503)
+    return as_json(body, 200 if reachable else 503)
 
 
 async def _live(_request: web.Request) -> web.Response:
-    return _json({"status": "ok"})
+    return as_json({"status": "ok"})
 
 
 async def _ready(request: web.Request) -> web.Response:
     state = request.app[STATE]
     if state.life is not Life.SERVING:
-        return _json({"status": state.life.value}, 503)
+        return as_json({"status": state.life.value}, 503)
     if not any(state.prober.up().values()):
-        return _json({"status": "no backend can be reached"}, 503)
-    return _json({"status": "ok"})
+        return as_json({"status": "no backend can be reached"}, 503)
+    return as_json({"status": "ok"})
 
 
 async def _metrics(request: web.Request) -> web.Response:
     state = request.app[STATE]
-    totals = await state.plane.collect()
+    controller, totals = state.controller, await state.plane.collect()
     reading = Reading(
         stats=totals.stats,
         gauges=totals.gauges,
-        snapshot=state.controller.snapshot(),
+        snapshot=controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        rollbacks=controller.rollbacks,
+        rollback_durations=controller.rollback_durations,
+        config_reloads=controller.reloads,
+        config_ok=not controller.reload_fault,
+        state_store_up=controller.store_up,
+        workers=totals.workers,
+        deaths=totals.deaths,
+        usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),
     )
-    return web.Response(body=render(reading), headers={"Content-Type": CONTENT_TYPE})
-
-
-async def _rollout(request: web.Request) -> web.Response:
-    """What is in force, which layer each value came from, and what is wrong."""
-    return _json(request.app[STATE].controller.status())
+    form = form_for(request.headers.get("Accept", ""))
+    return web.Response(body=render(reading, form), headers={"Content-Type": form.value})

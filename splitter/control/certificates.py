@@ -9,7 +9,7 @@ file systems tell nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,10 +23,14 @@ _LOOK_EVERY_MS: Final = 2000
 
 
 class CertificateWatch:
-    """Reloads the certificates; `fault` says why the last attempt failed, empty when it did not."""
+    """Reloads the certificates; `fault` says why the last attempt failed, empty when it did not.
 
-    def __init__(self, certificates: Certificates) -> None:
+    `on_reload` is called after each attempt that did not: whoever serves with them is to read them too.
+    """
+
+    def __init__(self, certificates: Certificates, on_reload: Callable[[], None] = lambda: None) -> None:
         self._certificates = certificates
+        self._on_reload = on_reload
         self._seen = self._looks()
         self.fault = ""
 
@@ -41,6 +45,7 @@ class CertificateWatch:
             log.error("certificate_reload_failed", fault=self.fault)
             return
         self.fault = ""
+        self._on_reload()
         log.info("certificate_reloaded", not_after=_text(self._certificates.not_after))
 
     async def follow(self) -> None:

@@ -42,8 +42,8 @@ from splitter.state import (
 from splitter.stats import Histogram
 from splitter.tasks import Tasks
 
-SAVE_S: Final = 0.1
-"""How long the answer to a rollback, which is in force by then, waits for its being saved."""
+SAVE_S: Final = 0.01
+"""How long the answer to a rollback, which is in force by then, waits for its being saved: a good disk takes 1 ms."""
 
 PEER: Final = "peer"
 """Who rolled back, in the metrics, when it was done on another splitter."""
@@ -83,8 +83,9 @@ class Outcome:
 class Controller:
     """See the top of the file.
 
-    `reload_fault`: why the last reload failed. `rollbacks` counts by who, `rollback_durations` from the decision until it
-    was in force on all workers.
+    `reload_fault`: why the last reload failed; `reloads` counts them by outcome; `restart_needed`: what of the configuration
+    waits for a restart. `rollbacks` counts by who, `rollback_durations` from the decision until it was in force on all
+    workers.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class Controller:
         self.backend_up: dict[str, bool] = {}
         self.down: dict[str, frozenset[str]] = {}
         self.reload_fault = ""
+        self.reloads = {"ok": 0, "failed": 0}
+        self.restart_needed: tuple[str, ...] = ()
         self.rollbacks: dict[str, int] = {}
         self.rollback_durations = Histogram()
         self._plane = plane
@@ -296,6 +299,7 @@ class Controller:
         switched_off = self.config.rollout.use_domain_service and not config.rollout.use_domain_service
         self.config = config
         self.reload_fault = ""
+        self.reloads["ok"] += 1
         self._edit_waits = True
         await self._publish_news()
         if switched_off:
@@ -304,6 +308,11 @@ class Controller:
         await self._take_up_edit()
         await self._publish_news()
         self._tell()
+
+    def refuse(self, fault: str) -> None:
+        """Keep the configuration in force, because the new one has a fault."""
+        self.reload_fault = fault
+        self.reloads["failed"] += 1
 
     async def _take_up_edit(self) -> None:
         """Compare file and environment with what was saved of them, and let the newest decision of a person win."""
@@ -350,12 +359,14 @@ class Controller:
             snapshot=self.snapshot(),
             backend_up=self.backend_up,
             published=self._published,
+            workers=self._plane.workers(),
             store=keeper.store.where,
             store_fault=keeper.fault,
             saved=keeper.is_saved,
             waits_for=keeper.waits_for,
             notice=keeper.notice,
             reload_fault=self.reload_fault,
+            restart_needed=self.restart_needed,
             edit_waits=self._edit_waits and self._edit_drops_something(),
         )
 

@@ -76,6 +76,7 @@ class Prober:
     ) -> None:
         self.endpoints = tuple(EndpointState(setting) for setting in settings)
         self._on_change = on_change
+        self._running: asyncio.Task[None] | None = None
 
     def up(self) -> dict[str, bool]:
         """Whether each backend has an endpoint that is up."""
@@ -100,7 +101,12 @@ class Prober:
             endpoint.up, endpoint.fault = fault == "", fault
         for name, up in self.up().items():
             await self._on_change(name, up, self.down(name))
-        tasks.start(self._rounds(session), "prober")
+        self._running = tasks.start(self._rounds(session), "prober")
+
+    def stop(self) -> None:
+        """Probe no more."""
+        if self._running is not None:
+            self._running.cancel()
 
     async def _rounds(self, session: aiohttp.ClientSession) -> None:
         try:

@@ -8,13 +8,13 @@ ISO 8601; `summary` alone tells somebody woken at night whether anything goes to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from splitter.config import Config, Percent
-from splitter.snapshot import Published, Snapshot
+from splitter.snapshot import Published, Snapshot, WorkerInfo, WorkerState
 from splitter.state import GLOBAL, STORE, Event, InForce, Latch, Override, Record, Value
 
 
@@ -28,12 +28,14 @@ class Facts:
     snapshot: Snapshot
     backend_up: Mapping[str, bool]
     published: Published | None
+    workers: Sequence[WorkerInfo]
     store: str
     store_fault: str
     saved: bool
     waits_for: str
     notice: str
     reload_fault: str
+    restart_needed: tuple[str, ...]
     edit_waits: bool
 
 
@@ -70,7 +72,7 @@ def status_of(facts: Facts) -> dict[str, Any]:
         "plan": dict(facts.record.plan) or None,
         "backends": {name: {"status": "up" if is_up else "down"} for name, is_up in facts.backend_up.items()},
         "domain_ejected": facts.snapshot.domain_ejected,
-        "workers": _workers(facts.published),
+        "workers": _workers(facts.published, facts.workers),
         "store": {
             "url": facts.store,
             "status": "down" if facts.store_fault else "up",
@@ -78,7 +80,11 @@ def status_of(facts: Facts) -> dict[str, Any]:
             "saved": facts.saved,
             "notice": facts.notice or None,
         },
-        "config": {"status": "refused" if facts.reload_fault else "ok", "fault": facts.reload_fault or None},
+        "config": {
+            "status": "refused" if facts.reload_fault else "ok",
+            "fault": facts.reload_fault or None,
+            "restart_needed": list(facts.restart_needed),
+        },
         "last_change": event_line(facts.record.events[-1]) if facts.record.events else None,
         "problems": [f"{what}: {why}" if why else what for what, why in problems(facts)],
     }
@@ -101,6 +107,8 @@ def problems(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "an edit of the configuration is not wholly in force", why
     if facts.reload_fault:
         yield "the last reload of the configuration failed", facts.reload_fault
+    if facts.restart_needed:
+        yield "the configuration has changes that need a restart", ", ".join(facts.restart_needed)
 
 
 def _summary(facts: Facts) -> str:
@@ -130,9 +138,10 @@ def _told(value: Value) -> dict[str, Any]:
     return told
 
 
-def _workers(published: Published | None) -> dict[str, Any] | None:
-    """What the last publication met; None before the first."""
+def _workers(published: Published | None, workers: Sequence[WorkerInfo]) -> dict[str, Any] | None:
+    """How many decide by this, and what the last publication met; None before the first."""
     if published is None:
         return None
     took_ms = round(published.took_s * 1000, 3)
-    return {"in_force_on": published.workers, "replaced": published.replaced, "took_ms": took_ms}
+    ready = sum(worker.state is WorkerState.READY for worker in workers)  # those started since have begun with it
+    return {"in_force_on": ready, "replaced": published.replaced, "took_ms": took_ms}

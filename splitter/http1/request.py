@@ -15,7 +15,7 @@ from typing import Final
 from httptools import HttpRequestParser
 
 from splitter.errors import BadRequest
-from splitter.http1.fields import DIGITS, TOKEN, FieldCollector, FieldsError, Pair, tokens
+from splitter.http1.fields import DIGITS, TOKEN, FieldCollector, FieldsError, Pair, join_pairs, to_drop, tokens
 from splitter.http1.trace import trace_id_of
 
 NO_BODY: Final = 0
@@ -53,9 +53,13 @@ _SPECIAL: Final = frozenset(
         b"x-forwarded-host",
         b"x-request-id",
         b"x-splitter-token",
+        b"x-splitter-mirror",
     }
 )
 _REWRITTEN: Final = _SPECIAL - {b"content-length", b"expect", b"traceparent"}
+
+_DEPENDENT: Final = _REWRITTEN - {b"connection", b"proxy-connection", b"keep-alive", b"te", b"upgrade", b"http2-settings"}
+"""Fields that are rewritten in different ways on different connections, or for single methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +121,22 @@ class OwnAnswer(Exception):
         self.head = head
 
 
-_SHAPES_KEPT: Final = 2048
-_SHAPE_BYTES_KEPT: Final = 1024
+_KEPT: Final = 2048
+_BYTES_KEPT: Final = 1024
+
+Asked = tuple[bytes, bytes, bytes, bytes]
+"""What an ordinary request line says: method, target, path, query."""
 
 
 class RequestHeadReader:
     """Reads request heads.
 
-    A client sends the same field lines with most of its requests, so what they mean is remembered by their bytes: 0.2 µs
-    instead of 7. The memory is bounded, and what is in it depends on nothing but those bytes.
+    A client sends the same field lines with most of its requests, and many ask for the same targets: what they mean is
+    remembered by their bytes, 0.2 µs instead of 7 and 0.1 instead of 0.5. The memory is bounded, and what is in it depends
+    on nothing but those bytes.
     """
 
-    __slots__ = ("_collector", "_limits", "_rewrite_all", "_shapes")
+    __slots__ = ("_collector", "_limits", "_lines", "_rewrite_all", "_shapes")
 
     def __init__(self, limits: HeadLimits, *, rewrite_all: bool = False) -> None:
         """`rewrite_all`: what is added when forwarding may replace any field, so no head is forwarded as it came."""
@@ -136,30 +144,59 @@ class RequestHeadReader:
         self._rewrite_all = rewrite_all
         self._collector = FieldCollector()
         self._shapes: dict[bytes, Shape] = {}
+        self._lines: dict[bytes, Asked] = {}
 
     def read(self, block: bytes) -> RequestHead:
         """The head in `block`, which ends with the empty line.
 
         Raises BadRequest with the status RFC 9110 names, OwnAnswer when no backend is to see it.
         """
+        end = block.find(b"\n") + 1
+        line = block[:end]
+        asked = self._lines.get(line) or self._new_line(line)
+        if asked is None:
+            return self._read_rare(block)
         head = RequestHead()
-        line = _REQUEST_LINE.match(block)
-        if line is not None:
-            head.method, target, minor = line.groups()
-            head.target = target
-            if minor == b"1":
-                head.minor = 1
-                lines = block[line.end() :]
-                shape = self._shapes.get(lines) or self._new_shape(lines)
-            else:
-                head.minor = 0
-                shape = self._read_fields(block[line.end() :], 0)
-        else:
-            shape = self._read_odd(block, head)
-            target = head.target
+        head.method, head.target, head.path, head.query = asked
+        head.minor = 1
+        lines = block[end:]
+        shape = head.shape = self._shapes.get(lines) or self._new_shape(lines)
+        head.fields = shape.fields
+        if head.method in _JUDGED_METHODS:
+            self._judge_method(head)
+        return head
+
+    def _new_line(self, line: bytes) -> Asked | None:
+        """What an ordinary request line says; None of any other."""
+        found = _REQUEST_LINE.fullmatch(line)
+        if found is None or found[3] != b"1":
+            return None
+        method, target, _ = found.groups()
+        self._check_target(target)
+        path, _, query = target.partition(b"?")
+        asked = (method, target, path, query)
+        if len(line) <= _BYTES_KEPT:
+            if len(self._lines) >= _KEPT:
+                self._lines.clear()
+            self._lines[line] = asked
+        return asked
+
+    def _check_target(self, target: bytes) -> None:
         if len(target) > self._limits.target_bytes:
             raise BadRequest(f"the target is longer than {self._limits.target_bytes} bytes", status=414, kind="uri_too_long")
-        head.path, _, head.query = target.partition(b"?")
+
+    def _read_rare(self, block: bytes) -> RequestHead:
+        """A head with another request line than most: HTTP/1.0, another form of target, or none that is allowed."""
+        head = RequestHead()
+        line = _REQUEST_LINE.match(block)
+        if line is None:
+            shape = self._read_odd(block, head)
+        else:
+            head.method, head.target, _ = line.groups()
+            head.minor = 0
+            shape = self._read_fields(block[line.end() :], 0)
+        self._check_target(head.target)
+        head.path, _, head.query = head.target.partition(b"?")
         head.shape = shape
         head.fields = shape.fields
         if head.method in _JUDGED_METHODS:
@@ -179,8 +216,8 @@ class RequestHeadReader:
 
     def _new_shape(self, lines: bytes) -> Shape:
         shape = self._read_fields(lines, 1)
-        if len(lines) <= _SHAPE_BYTES_KEPT:
-            if len(self._shapes) >= _SHAPES_KEPT:
+        if len(lines) <= _BYTES_KEPT:
+            if len(self._shapes) >= _KEPT:
                 self._shapes.clear()
             self._shapes[lines] = shape
         return shape
@@ -198,6 +235,9 @@ class RequestHeadReader:
         self._check_host(shape, minor, authority)
         if not _SPECIAL.isdisjoint(shape.fields):
             self._apply_special(shape, minor)
+            if minor and not self._rewrite_all and self._rewritten_alike(shape):
+                shape.lines = join_pairs(shape.pairs, to_drop(shape.fields.get(b"connection")))
+                shape.rewrite = False
         if not shape.rewrite and minor:
             shape.pairs = []  # two thirds of what is remembered of a shape, and nobody will ask for them
         return shape
@@ -276,6 +316,14 @@ class RequestHeadReader:
         shape.trace_id = trace_id_of(fields.get(b"traceparent", b""))
         if connection is not None or not _REWRITTEN.isdisjoint(fields):
             shape.rewrite = True
+
+    @staticmethod
+    def _rewritten_alike(shape: Shape) -> bool:
+        """Whether the lines only lose what ends at this hop, so that they can be rewritten once, as for the clients that say
+        `Connection: keep-alive` with every request. Nothing of it depends on the connection they come on."""
+        fields = shape.fields
+        ours = shape.upgrade or shape.wants_trailers or shape.body == CHUNKED or fields.get(b"host") != shape.host
+        return not ours and _DEPENDENT.isdisjoint(fields)
 
     def _frame(self, shape: Shape, minor: int) -> None:
         """RFC 9112 section 6.3, for requests: rules 3, 4, 5, 6 and 7."""

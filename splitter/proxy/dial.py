@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
     """Open a socket. A host name is looked up again for each connection, so that a backend that moved is found."""
     loop = asyncio.get_running_loop()
     if not endpoint.host:
-        await loop.create_unix_connection(lambda: upstream, endpoint.path)
+        await loop.create_unix_connection(lambda: upstream, sock=_connected(endpoint.path))
     elif endpoint.tls is None:
         await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
     else:
@@ -79,6 +80,18 @@ async def dial(endpoint: Endpoint, upstream: Upstream) -> None:
             ssl=endpoint.tls.context(),
             server_hostname=endpoint.server_name or endpoint.host,
         )
+
+
+def _connected(path: str) -> socket.socket:
+    """A unix socket connects at once or not at all; a path of the abstract namespace is one that uvloop can't connect to."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def error_of(cause: OSError) -> ExchangeError:

@@ -20,12 +20,12 @@ from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
 from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
 from splitter.proxy.flow import Hold, ReadGate, untaken_bytes
-from splitter.proxy.relay import Exchange
 from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from splitter.http1.forwarding import Client
     from splitter.proxy.plane import DataPlane
+    from splitter.proxy.relay import Exchange
     from splitter.routing import Backend
 
 _HIGH_WATER_BYTES: Final = 256 * 1024
@@ -349,7 +349,7 @@ class Downstream(asyncio.Protocol):
             return self._answer(answer.head, rest)
         self._buffer = b""
         self._head_begun = False
-        exchange = self._exchange = Exchange(self._plane, self, head)
+        exchange = self._exchange = self._plane.exchange(self._plane, self, head)
         if head.shape.body:
             self._begin_body(exchange, head, rest)
         else:

@@ -12,10 +12,10 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from math import inf
-from time import perf_counter
+from time import perf_counter, time
 from typing import Final, Protocol
 
 from splitter.errors import BadRequest, ExchangeError
@@ -24,11 +24,13 @@ from splitter.hops import Trust, parse_address
 from splitter.http1.forwarding import Client
 from splitter.http1.reply import render_error, render_options
 from splitter.http1.request import RequestHead, RequestHeadReader
-from splitter.outlier import Breaker
+from splitter.outlier import Breaker, State
 from splitter.proxy.deadlines import RESOLUTION_S, Wheel
 from splitter.proxy.dial import Dial, dial
 from splitter.proxy.entrance import Connection, Entrance
 from splitter.proxy.front import make_accept
+from splitter.proxy.mirror import Mirror
+from splitter.proxy.mirrored import MirroredExchange
 from splitter.proxy.pool import BackendPool, EndpointPool, Shared
 from splitter.proxy.recovery import Recovery
 from splitter.proxy.relay import Exchange
@@ -38,6 +40,10 @@ from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import Stats
 from splitter.tasks import Tasks
 
+_ENDPOINT_IS: Final = {State.CLOSED: "back", State.OPEN: "out", State.HALF_OPEN: "on_trial"}
+
+_CLIENTS_KEPT: Final = 4096
+_TWO_DIGITS: Final = tuple(b"%02x" % number for number in range(256))
 _EVERY_S: Final = 1.0
 """Of what need not be done at every tick."""
 
@@ -55,10 +61,12 @@ class RunningBackend:
 
 
 class AccessLog(Protocol):
-    """Gets every request that ended, when it did."""
+    """Hears of every request that ended, of every failure, and of every change of an endpoint's state."""
 
     def request(self, exchange: Exchange, duration_s: float) -> None: ...
     def refused(self, peer: str, error: BadRequest) -> None: ...
+    def failed(self, exchange: Exchange, kind: str, detail: str, duration_s: float) -> None: ...
+    def endpoint(self, backend: str, upstream: str, state: str) -> None: ...
 
 
 def _mark(backend: Backend, reason: Reason) -> bytes:
@@ -76,6 +84,16 @@ def _pool(name: Backend, backend: BackendSettings, shared: Shared) -> BackendPoo
     return BackendPool(name.value, tuple(pools))
 
 
+def _mirror_pools(settings: PlaneSettings, shared: Shared) -> dict[Backend, BackendPool]:
+    """Connections of the mirror alone, so that copies take none away from clients."""
+    most = settings.mirror.max_in_flight
+    return {
+        name: _pool(name, replace(backend, pool=replace(backend.pool, max_connections=most, max_waiting=most)), shared)
+        for name, backend in settings.backends.items()
+        if name is not Backend.INTERNAL
+    }
+
+
 class DataPlane:
     """See the top of the file."""
 
@@ -87,10 +105,12 @@ class DataPlane:
         access_log: AccessLog | None,
         *,
         clock: Callable[[], float],
+        unix_time: Callable[[], float] = time,
         random_bits: Callable[[int], int] = secrets.randbits,
         dial: Dial = dial,
     ) -> None:
         self.clock = clock
+        self._unix_time = unix_time
         self.stats = Stats()
         self.settings = settings
         self.head_limits = settings.head_limits
@@ -110,15 +130,19 @@ class DataPlane:
         self.makes_trace = settings.forward.make_trace
         self.random_bits = random_bits
         self._trust = Trust(settings.trusted_proxies)
+        self._clients: dict[tuple[str, bytes], Client] = {}
         self.fallback = settings.fallback
         self.budget = Budget()
         self._budgeted = 0
         self.requests = 0
-        shared = Shared(tasks, self.stats, clock, dial, self._judge)
+        shared = Shared(tasks, self.stats, clock, dial, self._on_breaker)
         self.backends = {
             name: RunningBackend(backend.timeouts, _pool(name, backend, shared))
             for name, backend in settings.backends.items()
         }
+        self._breakers: dict[EndpointPool, State] = {}
+        unseen = Shared(tasks, Stats(), clock, dial, lambda: None)
+        self.mirror = Mirror(settings.mirror, self, _mirror_pools(settings, unseen), tasks)
         self._tasks = tasks
         self._access_log = access_log
         self.tunnels = 0
@@ -127,6 +151,7 @@ class DataPlane:
         # A prefix no other process has, and a count: unique, unguessable from outside, and 0.2 µs instead of uuid4's 1.5.
         self._id_prefix = b"%016x" % random_bits(64)
         self._id_count = random_bits(62)
+        self._id_block = b"%b%014x" % (self._id_prefix, self._id_count >> 8)
         self._ticking = False
         self.publish(snapshot)
 
@@ -138,6 +163,8 @@ class DataPlane:
         self.router = Router(snapshot.table)
         for name, backend in self.backends.items():
             backend.pool.mark_down(frozenset(url for of, url in snapshot.down if of == name))
+        self.mirror.publish(snapshot)
+        self.exchange = MirroredExchange if self.mirror.on else Exchange
         grace_s = snapshot.tunnel_grace_s
         if not snapshot.table.rolled_back or grace_s is None:
             self._leave_domain_s = inf
@@ -152,6 +179,15 @@ class DataPlane:
         self.domain_ejected = self.snapshot.domain_ejected or (not domain.fit() and legacy.fit())
         self.epoch += 1
         self._unsettled = True
+
+    def _on_breaker(self) -> None:
+        self._judge()
+        for name, backend in self.backends.items():
+            for pool in backend.pool.endpoints:
+                before, state = self._breakers.get(pool, State.CLOSED), pool.breaker.state
+                self._breakers[pool] = state
+                if state is not before and self._access_log is not None:
+                    self._access_log.endpoint(name, pool.name, _ENDPOINT_IS[state])
 
     def _settle(self) -> None:
         """Have requests that wait for a connection look whether they wait at the right place."""
@@ -191,16 +227,20 @@ class DataPlane:
             self._next_s = now_s + _EVERY_S
             for backend in self.backends.values():
                 backend.pool.expire()
+            self.mirror.expire()
             if now_s >= self._leave_domain_s:
                 for connection in list(self.entrance.connections):
                     connection.leave(Backend.DOMAIN)
 
-    async def drain(self, timeout_s: float, *, for_good: bool = True) -> bool:
+    async def drain(self, timeout_s: float | None, *, for_good: bool = True) -> bool:
         """Stop accepting, let every request under way end, close. False when some were cut off by the timeout.
+
+        Asked again with a shorter time, the shorter one counts; None is however long it takes.
 
         `for_good`: no other process goes on with the listening sockets.
         """
         self.draining = True
+        self.mirror.close()
         self.first_timeout_s = min(self.first_timeout_s, _LAST_CALL_S)
         self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CALL_S)
         for connection in self.entrance.connections:
@@ -222,16 +262,25 @@ class DataPlane:
     # --- for connections and exchanges ---
 
     def client_at(self, peer: str, proto: bytes) -> Client:
-        """What is known of a client by its address, empty on a unix socket."""
-        address = parse_address(peer) if peer else None
-        text = "" if address is None else str(address)
-        trusted = (address is not None or not peer) and address in self._trust
-        return Client(text, proto, self.settings.forward, trusted=trusted)
+        """What is known of a client by its address, empty on a unix socket. Remembered: reading an address takes 8 µs."""
+        found = self._clients.get((peer, proto))
+        if found is None:
+            address = parse_address(peer) if peer else None
+            text = "" if address is None else str(address)
+            trusted = (address is not None or not peer) and address in self._trust
+            found = Client(text, proto, self.settings.forward, trusted=trusted)
+            if len(self._clients) >= _CLIENTS_KEPT:
+                self._clients.clear()
+            self._clients[peer, proto] = found
+        return found
 
     def new_request_id(self) -> bytes:
         """32 hexadecimal digits no other request has."""
-        self._id_count = (self._id_count + 1) & 0xFFFF_FFFF_FFFF_FFFF
-        return b"%b%016x" % (self._id_prefix, self._id_count)
+        count = self._id_count = (self._id_count + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        last = count & 0xFF
+        if not last:
+            self._id_block = b"%b%014x" % (self._id_prefix, count >> 8)
+        return self._id_block + _TWO_DIGITS[last]
 
     def on_connected(self, connection: Connection) -> None:
         self.entrance.add(connection)
@@ -262,7 +311,7 @@ class DataPlane:
 
     def refusal(self, peer: str, error: BadRequest) -> bytes:
         """Count and log a head no backend may see; what to answer, and then the connection is to be closed."""
-        self.stats.record(Backend.NONE, Reason.REFUSED, "none", b"", error.status, 0.0)
+        self.stats.refuse(error.status)
         self.on_unusable(peer, error)
         return render_error(
             error.status,
@@ -284,6 +333,12 @@ class DataPlane:
         self.stats.record(Backend.INTERNAL, Reason.OWN, "internal", head.method, 200, 0.0)
         return render_options(date=formatdate(usegmt=True), close=close, client_minor=head.minor)
 
+    def on_failure(self, exchange: Exchange, kind: str, detail: str) -> None:
+        """Count and log what the backend of a request did wrong."""
+        self.stats.fail(exchange.decision.backend, kind)
+        if self._access_log is not None:
+            self._access_log.failed(exchange, kind, detail, perf_counter() - exchange.started_s)
+
     def record(self, exchange: Exchange) -> None:
         """Count a request that has ended, and log it when asked."""
         self.requests += 1
@@ -292,5 +347,15 @@ class DataPlane:
         self.stats.record(
             decision.backend, decision.reason, decision.route, exchange.head.method, exchange.status, duration_s
         )
+        failure, error = exchange.failure, exchange.error
+        # What was forced or had no key says nothing about the rollout; an error without a failure was the client's.
+        if decision.bucket >= 0 and (failure or not error):
+            cut, latency_s = bool(failure and error), exchange.answered_s or duration_s
+            self.stats.judged.record(
+                decision.backend, decision.reason, decision.route, exchange.status, failure, latency_s, cut=cut
+            )
+        trace_id = exchange.trace_id
+        if trace_id:
+            self.stats.show(decision.backend, decision.route, duration_s, trace_id.decode("latin-1"), self._unix_time())
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

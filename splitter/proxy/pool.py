@@ -52,8 +52,8 @@ class EndpointPool:
     """The connections to one endpoint."""
 
     __slots__ = (
-        "_closed", "_connecting", "_idle", "_lent", "_limits", "_reader", "_shared", "_trial", "_waiters", "breaker",
-        "down", "endpoint",
+        "_closed", "_connecting", "_idle", "_lent", "_limits", "_now_s", "_reader", "_shared", "_trial", "_waiters",
+        "breaker", "down", "endpoint", "name",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,7 @@ class EndpointPool:
         self.breaker = breaker
         self._shared = shared
         self.endpoint = endpoint
+        self.name = endpoint.authority.decode()
         self._limits = limits
         self._reader = ResponseHeadReader(limits.headers)
         self._idle: list[Upstream] = []
@@ -74,6 +75,7 @@ class EndpointPool:
         self._connecting = 0
         self._closed = False
         self._trial: Waiter | None = None
+        self._now_s = shared.clock()
         self.down = False
 
     @property
@@ -133,8 +135,9 @@ class EndpointPool:
             self._shared.on_breaker()
 
     def tick(self) -> None:
-        """Let time act on the breaker."""
-        if self.breaker.state is not State.CLOSED and self.breaker.tick(self._shared.clock()):
+        """Let time act on the breaker, and tell idle connections by it: a call of the clock for each is 60 ns."""
+        self._now_s = self._shared.clock()
+        if self.breaker.state is not State.CLOSED and self.breaker.tick(self._now_s):
             self._shared.on_breaker()
 
     def take_idle(self, *, certain: bool) -> Upstream | None:
@@ -189,7 +192,7 @@ class EndpointPool:
                 self._lent.add(upstream)
                 waiter.on_connection(upstream)
                 return
-        upstream.idle_since_s = self._shared.clock()
+        upstream.idle_since_s = self._now_s
         self._idle.append(upstream)
 
     def on_gone(self, upstream: Upstream) -> None:

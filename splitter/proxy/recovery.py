@@ -46,7 +46,7 @@ class Recovery(ABC):
 
     __slots__ = (
         "_answer", "_downstream", "_epoch", "_held", "_plane", "_pool", "_request_done", "_rescued", "_timeouts", "_tried",
-        "_upstream", "decision", "error", "head", "request_id", "status", "waiting",
+        "_upstream", "decision", "error", "failure", "head", "request_id", "status", "waiting",
     )  # fmt: skip
 
     head: RequestHead
@@ -54,6 +54,7 @@ class Recovery(ABC):
     decision: Decision
     status: int
     error: str
+    failure: str
     waiting: bool
     _answer: Answer
     _downstream: Downstream
@@ -73,6 +74,8 @@ class Recovery(ABC):
     def _acquire(self) -> None: ...
     @abstractmethod
     def _record(self) -> None: ...
+    @abstractmethod
+    def _tell_failure(self, kind: str, detail: str) -> None: ...
     @abstractmethod
     def _awaits_leave(self) -> bool: ...
     @abstractmethod
@@ -111,7 +114,7 @@ class Recovery(ABC):
         if pool is None or error.source is not Source.UPSTREAM:
             self.fail(error)
             return
-        self._blame(error.kind)
+        self._blame(error.kind, error.message)
         pool.abandon(self)
         if self._epoch != self._plane.epoch and self._is_elsewhere():
             self._acquire()
@@ -170,7 +173,8 @@ class Recovery(ABC):
 
     def _instead_of(self, head: ResponseHead) -> bool:
         """The backend answered that it failed: have legacy answer, if it may. Otherwise that answer is passed on."""
-        self._blame("5xx")
+        self._blame("5xx", f"the backend answered {head.status}")
+        self.failure = self.failure or "5xx"
         return self._plane.fallback.covers_status(head.status) and self._fall_back(str(head.status))
 
     # --- the ends ---
@@ -178,7 +182,7 @@ class Recovery(ABC):
     def fail(self, error: ExchangeError) -> None:
         """This can't go on where it was."""
         if error.source is Source.UPSTREAM:
-            self._blame(error.kind)
+            self._blame(error.kind, error.message)
         self._let_go()
         self._end(error)
 
@@ -187,6 +191,8 @@ class Recovery(ABC):
 
         Not if legacy may answer instead.
         """
+        if error.source is Source.UPSTREAM:
+            self.failure = self.failure or error.kind  # domain's, when legacy fails to rescue it
         barred = error.source is Source.UPSTREAM and self._answer is Answer.NONE
         if barred and self._fall_back(error.kind, nothing_sent=error.retry is Retry.ALWAYS):
             return
@@ -201,9 +207,9 @@ class Recovery(ABC):
         self._record()
         self._downstream.on_exchange_done(keep_alive=keep_alive)
 
-    def _blame(self, kind: str) -> None:
+    def _blame(self, kind: str, detail: str) -> None:
         """The backend failed this request, whatever the client will see of it."""
-        self._plane.stats.fail(self.decision.backend, kind)
+        self._tell_failure(kind, detail)
         if kind != "overload" and self._pool is not None:
             self._pool.failed(self)
 

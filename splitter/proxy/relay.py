@@ -49,7 +49,10 @@ _DONE: Final = Answer.DONE
 class Exchange(Recovery):
     """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
 
-    __slots__ = ("_chunk_out", "_continued", "_keep_alive", "_target", "response_bytes", "started_s", "traceparent")
+    __slots__ = (
+        "_chunk_out", "_continued", "_keep_alive", "_target", "answered_s", "request_bytes", "response_bytes", "started_s",
+        "traceparent",
+    )  # fmt: skip
 
     def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
         self._plane = plane
@@ -64,9 +67,12 @@ class Exchange(Recovery):
         self._keep_alive = False
         self._chunk_out = False
         self._continued = False
+        self.answered_s = 0.0
+        self.request_bytes = 0
         self.response_bytes = 0
         self.status = 0
         self.error = ""
+        self.failure = ""
         self._rescued = ""
         self._tried: tuple[EndpointPool, ...] = ()
         self.traceparent = b""
@@ -79,6 +85,11 @@ class Exchange(Recovery):
     @property
     def backend(self) -> Backend:
         return self.decision.backend
+
+    @property
+    def upstream(self) -> str:
+        """The address of the endpoint asked last."""
+        return self._pool.name if self._pool is not None else ""
 
     @property
     def trace_id(self) -> bytes:
@@ -136,14 +147,13 @@ class Exchange(Recovery):
     def _send(self, upstream: Upstream) -> None:
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
-        upstream.bind(self, head.method)
         data = render_request(head, self._target, downstream.client, self.request_id, upstream.authority, self.traceparent)
         held = self._held
         if held is not None:
             data += held.joined()
             held.bound(plane.replay_bytes)
         timeouts = self._timeouts
-        upstream.write(data)
+        upstream.send(self, head.method, data)
         if self._request_done:
             plane.wheel.set(downstream, timeouts.response_s)
         else:
@@ -152,6 +162,7 @@ class Exchange(Recovery):
 
     def on_request_data(self, data: bytes) -> None:
         """A piece of the body, in order."""
+        self.request_bytes += len(data)
         self._pass_up(encode_chunk(data) if self.head.shape.body == CHUNKED else data)
         if self._upstream is not None and self._answer is _NONE:
             self._downstream.set_deadline(self._timeouts.idle_s)
@@ -201,6 +212,7 @@ class Exchange(Recovery):
 
     def _head_for_client(self, head: ResponseHead) -> bytes:
         self.status = head.status
+        self.answered_s = perf_counter() - self.started_s
         self._answer = _HEAD_SENT
         plane, asked = self._plane, self.head
         keep_alive = asked.shape.keep_alive and self._request_done and not plane.draining
@@ -295,6 +307,9 @@ class Exchange(Recovery):
         if self._answer is _NONE:
             self.status = CLIENT_CLOSED
         self._record()
+
+    def _tell_failure(self, kind: str, detail: str) -> None:
+        self._plane.on_failure(self, kind, detail)
 
     def _record(self) -> None:
         if self._answer is not _DONE:

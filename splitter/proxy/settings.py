@@ -14,6 +14,7 @@ from splitter.fallback import FallbackPolicy
 from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.proxy.dial import Endpoint
+from splitter.proxy.mirror import MirrorSettings
 from splitter.routing import Backend
 
 
@@ -76,3 +77,4 @@ class PlaneSettings:
     proxy_protocol: tuple[Sender, ...] = ()
     forward: ForwardPolicy = field(default_factory=ForwardPolicy)
     certificates: Certificates | None = None
+    mirror: MirrorSettings = field(default_factory=MirrorSettings)

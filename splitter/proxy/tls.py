@@ -5,8 +5,9 @@ Invariants: the protocol above hears of nothing but plain bytes, and of its end 
 fast as that protocol reads; a connection that was cut is never made to look as if it had ended in order.
 
 Why not asyncio's own TLS: it can't close one direction (RFC 8446 section 6.1), which the last response on a connection and
-tunnels need; it tells nothing of what a slow client has still to take; and a PROXY header before the handshake leaves bytes
-behind that could not be given to it. This costs the same CPU.
+tunnels need; it tells nothing of what a slow client has still to take; a PROXY header before the handshake leaves bytes
+behind that could not be given to it; and uvloop's keeps 590 KiB for a connection that once carried a large body, this one
+60, at the same CPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from typing import Any, Final, cast
 
 _RECORD_BYTES: Final = 16 * 1024
 """The most a record holds (RFC 8446 section 5.1): a read of this size leaves nothing of it behind."""
+
+_SLICE_BYTES: Final = 2 * _RECORD_BYTES
+"""At most so much goes through OpenSSL's buffers at once: they never shrink again, and each connection has two. With 32 KiB
+an idle connection that once carried a large body holds 60 to 70 KiB, with 256 KiB it was 300; 16 KiB cost 40 % more CPU."""
 
 OnFailure = Callable[[ssl.SSLError], bytes]
 """Told why a handshake failed; what it returns is sent as it is, in plain bytes."""
@@ -52,7 +57,15 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         self._above.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._goodbye_heard:
+        if len(data) <= _SLICE_BYTES:
+            self._take(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), _SLICE_BYTES):
+            self._take(view[start : start + _SLICE_BYTES])
+
+    def _take(self, data: bytes | memoryview[int]) -> None:
+        if self._goodbye_heard or self._raw.is_closing():
             return
         self._incoming.write(data)
         if self._established or self._shake_hands():
@@ -130,14 +143,19 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send `data`; before the handshake is complete there is nobody to send it to."""
-        if not self._established or self._goodbye_said:
+        if not self._established or self._goodbye_said or not data:
             return
-        written = self._ssl.write(data)
-        if written < len(data):
-            rest = memoryview(data)[written:]
-            while rest:
-                rest = rest[self._ssl.write(rest) :]
-        self._raw.write(self._outgoing.read())
+        if len(data) <= _RECORD_BYTES:
+            self._ssl.write(data)
+            self._raw.write(self._outgoing.read())
+            return
+        encrypted: list[bytes] = []
+        rest = memoryview(data)
+        while rest:
+            written = self._ssl.write(rest[:_SLICE_BYTES])  # all of it, or a record: OpenSSL's choice
+            rest = rest[written:]
+            encrypted.append(self._outgoing.read())
+        self._raw.writelines(encrypted)
 
     def can_write_eof(self) -> bool:
         return True

@@ -205,12 +205,14 @@ class Upstream(asyncio.Protocol):
         poll.register(sock.fileno(), self._news)
         return bool(poll.poll(0))
 
-    def bind(self, listener: Listener, method: bytes) -> None:
-        """The next response is for this one."""
+    def send(self, listener: Listener, method: bytes, data: bytes) -> None:
+        """Begin a request, on a connection that is usable; the response is for this one."""
         self._listener = listener
         self._method = method
         self._phase = _HEAD
         self.heard = False
+        self._stats.upstream_written_bytes += len(data)
+        self.transport.write(data)
 
     def join(self, raw: RawListener) -> None:
         """After 101: what comes now are bytes for this one."""

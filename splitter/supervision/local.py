@@ -1,35 +1,90 @@
 """`workers: 0`: the data plane in the supervisor's own process and loop, for tests and debugging.
 
-Owns: one DataPlane behind the interface the control plane knows. Must not know: who publishes.
-Invariant: what `Plane` promises; here it is kept by a call of a function.
+Owns: a carrier behind the face of a worker. Must not know: who publishes.
+Invariant: what a worker promises; what a process confirms by a message is here the return of a call.
 """
 
 from __future__ import annotations
 
 import os
-import time
+import socket
 from collections.abc import Sequence
 
-from splitter.proxy.plane import DataPlane
-from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo, WorkerState
+from splitter.carrier import Carrier
+from splitter.errors import SplitterError
+from splitter.snapshot import Death, WorkerState
+from splitter.supervision.member import Edition, Listener, Task, Worker
+from splitter.tasks import Tasks
 
 
-class LocalPlane:
-    """One plane, no worker process."""
+class LocalWorker(Worker):
+    """One data plane, no process."""
 
-    def __init__(self, plane: DataPlane) -> None:
-        self._plane = plane
-        self._started_s = time.monotonic()
+    def __init__(self, slot: int, task: Task, sockets: Sequence[socket.socket], listener: Listener, tasks: Tasks) -> None:
+        super().__init__(slot, task.generation, listener)
+        self.pid = os.getpid()
+        self._task = task
+        self._tasks = tasks
+        self._sockets = [sock.dup() for sock in sockets]  # ours stay open when the plane closes its own
+        self._carrier: Carrier | None = None
+        self.greeted = True
 
-    async def publish(self, snapshot: Snapshot) -> Published:
-        started_s = time.monotonic()
-        self._plane.publish(snapshot)
-        return Published(workers=1, replaced=0, took_s=time.monotonic() - started_s)
+    def configure(self, edition: Edition) -> None:
+        if self.configured:
+            return
+        self.configured = True
+        self.acked = edition.seq
+        try:
+            carrier = Carrier(self._task.config, self._task.internal_socket, edition.snapshot, self._tasks)
+            for sock in self._sockets:
+                carrier.serve(sock)
+        except (OSError, SplitterError) as error:
+            self.why = str(error)
+            self._on_end()
+            return
+        self._carrier = carrier
+        self._on_ready()
 
-    async def collect(self) -> Totals:
-        return Totals(self._plane.stats, self._plane.gauges(), self.workers())
+    def put(self, edition: Edition) -> None:
+        if self._carrier is not None:
+            self._carrier.plane.publish(edition.snapshot)
+            self._on_ack(edition.seq)
 
-    def workers(self) -> Sequence[WorkerInfo]:
-        state = WorkerState.DRAINING if self._plane.draining else WorkerState.READY
-        age_s = time.monotonic() - self._started_s
-        return (WorkerInfo(slot=0, generation=0, pid=os.getpid(), state=state, age_s=age_s),)
+    def ping(self) -> None:
+        """It lives as long as the one who asks."""
+
+    async def collect(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
+        if self._carrier is not None:
+            self.stats, self.gauges = self._carrier.plane.stats, self._carrier.plane.gauges()
+
+    def reload_certificates(self) -> None:
+        if self._carrier is not None:
+            self._carrier.reload_certificates()
+
+    def drain(self, timeout_s: float | None, *, for_good: bool = False) -> None:
+        self.told_to_drain = True
+        self.state = WorkerState.DRAINING
+        if self._carrier is None:
+            self.kill()
+        else:
+            self._tasks.start(self._drain(self._carrier, timeout_s, for_good=for_good), "drain")
+
+    async def _drain(self, carrier: Carrier, timeout_s: float | None, *, for_good: bool) -> None:
+        complete = await carrier.drain(timeout_s, for_good=for_good)
+        if not self.ended.is_set():
+            self.complete = complete
+            self._read()
+            self._on_end()
+
+    def kill(self, cause: Death | None = None) -> None:
+        self.cause = self.cause or cause
+        if self._carrier is not None:
+            self._tasks.start(self._drain(self._carrier, 0.0, for_good=False), "drain")
+        else:
+            self._on_end()
+
+    def release(self) -> None:
+        """It ends with this process."""

@@ -52,6 +52,10 @@ class Authority:
         return cert, key
 
 
+async def nobody(*_change: object) -> None:
+    """Hears of no change."""
+
+
 def never(fault: str) -> None:
     raise AssertionError(fault)
 

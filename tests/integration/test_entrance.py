@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 import structlog
 
-from splitter.proxy.entrance import Entrance
+from splitter.listening import bind
+from splitter.proxy.entrance import Entrance, _turn_away
 from splitter.tasks import Tasks
 from tests.integration.live import GET, LIMITS, OK, Live, Reader, Writer, at, live, on_uvloop, read_head, says, serving
 
@@ -178,3 +180,45 @@ async def test_a_stop_serves_whoever_the_kernel_has_let_in() -> None:
         running.plane.entrance._paused = False
         assert await loop.create_task(running.plane.drain(10))
         assert all([await answered(reader) for reader, _ in clients])
+
+
+def test_new_clients_of_a_port_that_is_shared_find_the_others() -> None:
+    """What the kernel would have given to the socket that is about to be closed goes to the one beside it."""
+    with bind(socket.AF_INET, ("127.0.0.1", 0), reuse_port=True) as goes:
+        name = goes.getsockname()
+        with bind(socket.AF_INET, name, reuse_port=True) as stays:
+            for each in (goes, stays):
+                each.setblocking(False)
+                each.listen(1024)
+            shared_out = [socket.create_connection(name) for _ in range(40)]
+            in_its_queue = accept_all(goes)
+            assert 0 < in_its_queue < 40
+            assert _turn_away(goes)
+            clients = [socket.socket() for _ in range(40)]
+            for client in clients:
+                client.setblocking(False)
+                client.connect_ex(name)
+            time.sleep(0.2)
+            assert accept_all(goes) == 0
+            found = accept_all(stays)
+            assert found < 80 - in_its_queue, "half of them have not found anybody yet"
+            goes.close()
+            until_s = time.monotonic() + 5  # the first packet is sent again after a second
+            while found < 80 - in_its_queue and time.monotonic() < until_s:
+                time.sleep(0.02)
+                found += accept_all(stays)
+            assert found == 80 - in_its_queue
+            for client in shared_out + clients:
+                client.close()
+
+
+def accept_all(listening: socket.socket) -> int:
+    """How many waited there."""
+    listening.settimeout(0)
+    count = 0
+    while True:
+        try:
+            listening.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1

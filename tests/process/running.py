@@ -6,6 +6,7 @@ Invariant: whatever happens in the test, every process started here is gone afte
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -16,10 +17,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tools.bench.cpu import tree, usage
 from tools.children import end_group, start
 from tools.ports import free_port
 
@@ -38,9 +41,29 @@ class Splitter:
 
     @property
     def rss_bytes(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        """Of the supervisor and its workers."""
+        return usage(self.process.pid).rss_bytes
+
+    @property
+    def workers(self) -> set[int]:
+        """The worker processes there are now."""
+        return set(tree(self.process.pid)) - {self.process.pid}
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of that event."""
+        lines = (json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n"))
+        return [line for line in lines if line["event"] == name]
+
+    def metric(self, start: str) -> float:
+        """The sum of the series whose line begins so."""
+        page = ask(self.admin_port, "/api/v1/monitoring/metrics")[2].decode()
+        return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(start))
+
+    @property
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
@@ -74,14 +97,54 @@ def wait_until(check: Callable[[], bool], timeout_s: float = START_S) -> None:
         time.sleep(0.02)
 
 
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def until(check: Callable[[], bool | list[Any]], timeout_s: float = 15) -> None:
+    """Wait without keeping the load from running."""
+    async with asyncio.timeout(timeout_s):
+        while not await asyncio.to_thread(check):
+            await asyncio.sleep(0.02)
+
+
+def replaced(running: Splitter, gone: set[int], count: int = 2) -> bool:
+    """Whether there are so many workers, and none of those."""
+    return len(running.workers) == count and not running.workers & gone
+
+
+def same_place(running: Splitter) -> dict[str, str]:
+    """The environment of one that is to take its ports."""
+    return {
+        "SPLITTER_LISTEN": f"127.0.0.1:{running.port}",
+        "SPLITTER_ADMIN_LISTEN": f"127.0.0.1:{running.admin_port}",
+    }
+
+
+def _port_of(environment: dict[str, str], name: str) -> int:
+    digits = environment.get(name, "").rpartition(":")[2]
+    return int(digits) if digits.isdigit() else free_port()
+
+
 @contextlib.contextmanager
-def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Splitter]:
-    """A running splitter with this configuration, ready to be asked."""
-    port, admin_port = free_port(), free_port()
-    file, log = folder / "splitter.yaml", folder / "splitter.log"
+def splitter(
+    folder: Path, config: str = "", output: Path | None = None, prefix: Sequence[str] = (), /, **environment: str
+) -> Iterator[Splitter]:
+    """A running splitter with this configuration, ready to be asked; on free ports if `environment` names no others.
+
+    `output`: instead of a log in the folder; `prefix`: the command that is to run it.
+    """
+    port, admin_port = (_port_of(environment, name) for name in ("SPLITTER_LISTEN", "SPLITTER_ADMIN_LISTEN"))
+    while port == admin_port:
+        admin_port = free_port()
+    file, log = folder / "splitter.yaml", output or folder / "splitter.log"
     file.write_text(config or "{}\n")
     process = start(
-        [sys.executable, "-m", "splitter", "run", "--config", str(file)],
+        [*prefix, sys.executable, "-m", "splitter", "run", "--config", str(file)],
         log,
         {
             "PATH": os.environ["PATH"],
@@ -104,11 +167,10 @@ def splitter(folder: Path, config: str = "", **environment: str) -> Iterator[Spl
         yield Splitter(process, port, admin_port, log)
     finally:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
-        except subprocess.TimeoutExpired:
-            end_group(process.pid)
-            process.wait()
+        end_group(process.pid)  # also the workers of one that was killed
+        process.wait()
 
 
 Handler = Callable[[socketserver.StreamRequestHandler], None]
@@ -121,6 +183,7 @@ def backend(handle: Handler) -> Iterator[int]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         allow_reuse_address = True
+        request_queue_size = 1024
 
     class Connection(socketserver.StreamRequestHandler):
         def handle(self) -> None:

@@ -238,6 +238,22 @@ def test_a_client_that_takes_its_time_with_the_end_is_not_cut(running: Splitter)
         assert client.end is End.CLOSE_NOTIFY
 
 
+def test_a_connection_that_carried_a_large_body_holds_little_afterwards(running: Splitter) -> None:
+    with contextlib.ExitStack() as clients:
+
+        def served() -> None:
+            client = clients.enter_context(TlsClient(running.port, CONTEXT))
+            client.send(b"GET /large/1 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert len(client.read_response()[1]) == MIB
+
+        for _ in range(10):
+            served()
+        before_bytes = running.rss_bytes
+        for _ in range(80):
+            served()
+        assert (running.rss_bytes - before_bytes) / 80 < 128 * 1024
+
+
 # --- tunnels --------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from splitter.http1.forwarding import ForwardPolicy
 from splitter.http1.request import HeadLimits
 from splitter.proxy.dial import Endpoint
 from splitter.proxy.downstream import Downstream
+from splitter.proxy.mirror import MirrorSettings
 from splitter.proxy.plane import DataPlane
 from splitter.proxy.settings import BackendSettings, ConnectionLimits, Ejection, PlaneSettings, PoolLimits, Timeouts
 from splitter.proxy.upstream import Upstream
@@ -110,6 +111,7 @@ class Rig:
         fallback: FallbackPolicy | None = None,
         sources: tuple[KeySource, ...] = (HEADER, CLIENT_IP),
         domain_ports: tuple[int, ...] = (8002,),
+        mirror: MirrorSettings | None = None,
     ) -> None:
         self.now_s = 1000.0
         self.errors: list[BaseException] = []
@@ -132,6 +134,7 @@ class Rig:
                 fallback=fallback or NO_FALLBACK,
                 trusted_proxies=trusted_proxies,
                 forward=forward or ForwardPolicy(),
+                mirror=mirror or MirrorSettings(),
             ),
             Snapshot(table(percent, sources)),
             self.tasks,

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from splitter.cli import main
 from splitter.config import VARIABLES, parse
 from tools import config_docs
+from tools.made_part import END, NoPlaceError
 
 PAGE = config_docs.PAGE.read_text("utf-8")
 
@@ -32,10 +33,10 @@ def test_a_page_that_is_not_up_to_date_is_seen_and_mended(
     assert page.read_text("utf-8") == PAGE
 
 
-@pytest.mark.parametrize("page", ["", config_docs.BEGIN, config_docs.END, f"{config_docs.END}{config_docs.BEGIN}"])
+@pytest.mark.parametrize("page", ["", config_docs.PART.begin, END, f"{END}{config_docs.PART.begin}"])
 def test_a_page_without_a_place_is_left_alone(page: str) -> None:
-    with pytest.raises(config_docs.NoPlaceError):
-        config_docs.page_with("text", page)
+    with pytest.raises(NoPlaceError):
+        config_docs.PART.page_with("text", page)
 
 
 def test_every_variable_is_there() -> None:

@@ -27,6 +27,7 @@ listen.traceparent: pass
 admin.host: 127.0.0.1
 admin.port: 8090
 admin.socket_mode: "0600"
+admin.hosts: []
 admin.token: null
 backends.legacy.urls: [http://127.0.0.1:8001]
 backends.legacy.connect_timeout: 2s
@@ -71,15 +72,20 @@ rollout.salt: ""
 rollout.force: open
 rollout.routes: []
 rollout.plan: []
+rollout.count_time_away: false
 rollout.tunnel_grace: null
 guardrails.window: 1m
 guardrails.every: 2s
 guardrails.min_requests: 100
 guardrails.bad_windows: 2
+guardrails.confidence: 0.95
 guardrails.error_rate_max: 0.05
+guardrails.error_rate_margin: 0.02
 guardrails.success_rate_min: 0.95
 guardrails.latency_p95_ratio_max: 1.5
 guardrails.latency_min_requests: 200
+guardrails.latency_margin: 0s
+guardrails.mix_drift_max: null
 guardrails.consecutive_failures: 20
 guardrails.action: rollback
 fallback.on: [connect, timeout, reset, "502", "503", "504"]
@@ -92,7 +98,14 @@ mirror.to: domain
 mirror.methods: [GET, HEAD]
 mirror.max_body: 256KiB
 mirror.max_in_flight: 64
+mirror.timeout: 5s
+mirror.noise: 0.1
 mirror.ignore: []
+mirror.unordered: []
+mirror.tolerance: {}
+mirror.headers: ["*"]
+mirror.mask: []
+mirror.endpoints: []
 limits.header_bytes: 64KiB
 limits.target_bytes: 16KiB
 limits.headers: 200
@@ -133,7 +146,14 @@ def test_values_have_units_the_code_counts_in() -> None:
           percent: 0.29
           tunnel_grace: 5m
           routes: [{name: a, path: "/a/{b}/*", percent: 33.33, methods: [GET], key: ["path:b", "jwt:sub", "query:q"]}]
-          plan: [{percent: 1.15, hold: 2d, approve: yes, routes: {a: 40}}, {percent: 100}]
+          plan:
+            - percent: 1.15
+              hold: 2d
+              approve: yes
+              confirm: "https://gate.example:9000/may-go?token=t"
+              limits: {error_rate_max: 0.1, consecutive_failures: 50}
+              routes: {a: 40}
+            - percent: 100
         limits: {body_bytes: 1.5MiB}
         """,
         "f.yaml",
@@ -153,6 +173,12 @@ def test_values_have_units_the_code_counts_in() -> None:
     assert (rollout.percent_threshold, route.percent_threshold, stage.percent_threshold) == (29, 3333, 115)
     assert (stage.hold_s, stage.approve, stage.routes) == (172_800.0, True, {"a": 40.0})
     assert (last.hold_s, last.approve, last.percent_threshold) == (None, False, 10_000)
+    assert (stage.confirm, last.confirm) == ("https://gate.example:9000/may-go?token=t", None)
+    assert (stage.limits.error_rate_max, stage.limits.consecutive_failures) == (0.1, 50)
+    assert stage.limits.success_rate_min is last.limits.error_rate_max is None
+    shown = {leaf.path: leaf.show() for leaf in leaves(config)}
+    assert shown["rollout.plan[0].confirm"] == "https://gate.example:9000/may-go?***"
+    assert shown["rollout.plan[0].limits.error_rate_max"] == "0.1"
     assert config.limits.body_bytes == 1_572_864
 
 
@@ -270,21 +296,33 @@ def test_where_a_value_came_from_does_not_make_it_another() -> None:
     assert given.origins != silent.origins
 
 
+def test_another_process_reads_the_same_from_what_was_given() -> None:
+    environ = {"SPLITTER_ADMIN_TOKEN": "hunter2", "ROLLOUT_PERCENT": "7", "HOME": "/root"}
+    config = parse("rollout: {routes: [{name: a, path: /a, percent: 1}]}", "f.yaml", environ)
+    given = config.given
+    again = parse(given.text, given.source, given.environ)
+    assert (again, again.origins) == (config, config.origins)
+    assert "HOME" not in given.environ
+    assert "hunter2" not in repr(given)
+    given = Config().given
+    assert parse(given.text, given.source, given.environ) == Config()
+
+
 def test_what_has_no_effect_yet_is_said_when_somebody_sets_it() -> None:
     text = "guardrails: {every: 3s}\nmirror: {percent: 1}\nrollout: {force: token, tunnel_grace: 1m, plan: [{percent: 5}]}"
-    sentences = parse(text, "f.yaml", {"SPLITTER_STATE_URL": "redis://a", "SPLITTER_WORKERS": "4"}).not_in_force()
+    sentences = parse(text, "f.yaml", {"SPLITTER_STATE_URL": "redis://a"}).not_in_force()
     assert [sentence.partition(":")[0] for sentence in sentences] == [
         "rollout.plan",
         "guardrails",
-        "mirror.percent",
-        "listen.workers",
         "rollout.force",
     ]
 
 
-def test_the_shipped_file_is_the_defaults_with_a_route_and_a_plan() -> None:
+def test_the_shipped_file_is_the_defaults_with_a_route_a_plan_and_rules_of_the_mirror() -> None:
     config, defaults = load(SHIPPED, {}), Config()
-    assert config.model_copy(update={"rollout": defaults.rollout}) == defaults
+    own = {"rollout": defaults.rollout, "mirror": defaults.mirror}
+    assert config.model_copy(update=own) == defaults
+    assert config.mirror.model_copy(update={"tolerance": {}, "endpoints": ()}) == defaults.mirror
     assert config.rollout.model_copy(update={"routes": (), "plan": ()}) == defaults.rollout
     route = config.rollout.routes[0]
     assert (route.name, route.methods, route.path, route.percent) == (

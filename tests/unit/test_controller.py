@@ -13,7 +13,7 @@ from splitter.config import Config, parse
 from splitter.control.controller import Controller
 from splitter.control.keeper import EMPTY_S
 from splitter.errors import IllegalTransition, StoreError
-from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo
+from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo, WorkerState
 from splitter.state import GLOBAL, Record, to_json
 from splitter.tasks import Tasks
 from tests.unit.fake_store import FakeStore, Shelf
@@ -42,7 +42,7 @@ class FakePlane:
         raise NotImplementedError
 
     def workers(self) -> list[WorkerInfo]:
-        return []
+        return [WorkerInfo(slot, 0, 1, WorkerState.READY, 1.0) for slot in range(2)]
 
     @property
     def percent(self) -> float:

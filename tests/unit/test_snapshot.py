@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from splitter.config import KeySource
 from splitter.config.traffic import KEY_KINDS
 from splitter.hops import Style
-from splitter.routing import BUCKETS, Force, Router, Rule, Table
+from splitter.routing import BUCKETS, Backend, Force, Reason, Router, Rule, Table
 from splitter.snapshot import Gauges, Snapshot
 from splitter.stats import BOUNDS_S, Stats
 
@@ -94,10 +94,12 @@ def stats(draw: st.DrawFn) -> Stats:
     made.requests = draw(st.dictionaries(st.tuples(WORD, WORD, WORD, WORD, st.integers(100, 999)), COUNT, max_size=4))
     made.failures = draw(st.dictionaries(st.tuples(WORD, WORD), COUNT, max_size=3))
     made.fallbacks = draw(st.dictionaries(st.tuples(WORD, WORD), COUNT, max_size=3))
+    made.mirrored = draw(st.dictionaries(st.tuples(WORD), COUNT, max_size=3))
     for duration_s in draw(st.lists(st.floats(0, 60), max_size=4)):
         made.record("domain", "bucket", "default", b"GET", 200, duration_s)
+        made.judged.record(Backend.DOMAIN, Reason.BUCKET, "default", 200, "", duration_s, cut=False)
     for name in Stats.__slots__:
-        if name not in {"requests", "durations", "failures", "fallbacks"}:
+        if isinstance(getattr(made, name), int):
             setattr(made, name, draw(COUNT))
     return made
 
@@ -106,8 +108,9 @@ def stats(draw: st.DrawFn) -> Stats:
 def test_totals_read_elsewhere_are_the_same(made: Stats) -> None:
     read = Stats.from_wire(orjson.loads(orjson.dumps(made.to_wire())))
     for name in Stats.__slots__:
-        if name != "durations":
+        if name not in {"durations", "judged"}:
             assert getattr(read, name) == getattr(made, name), name
+    assert read.judged.to_wire() == made.judged.to_wire()
     assert set(read.durations) == set(made.durations)
     for place, histogram in made.durations.items():
         assert (read.durations[place].counts, read.durations[place].sum_s) == (histogram.counts, histogram.sum_s)

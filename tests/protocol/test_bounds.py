@@ -1,0 +1,52 @@
+"""What a client or a backend can make grow, and where it stops growing."""
+
+from __future__ import annotations
+
+from splitter.http1.fields import NAMES
+from splitter.http1.request import HeadLimits, RequestHeadReader
+from splitter.http1.response import ResponseHeadReader
+from tests.protocol.rig import Rig, send
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def test_heads_that_are_all_different_are_not_all_remembered() -> None:
+    requests = RequestHeadReader(HeadLimits(64 * 1024, 16 * 1024, 200))
+    responses = ResponseHeadReader(200)
+    for number in range(5000):
+        requests.read(b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: %d\r\n\r\n" % (number, number))
+        responses.read(b"HTTP/1.1 200 OK\r\nX: %d\r\nContent-Length: 0\r\n\r\n" % number, b"GET")
+    assert len(requests._shapes) <= 2048
+    assert len(responses._heads) <= 512
+    assert len(NAMES) <= 4096
+
+
+def test_large_heads_are_not_remembered_at_all() -> None:
+    requests = RequestHeadReader(HeadLimits(64 * 1024, 16 * 1024, 200))
+    responses = ResponseHeadReader(200)
+    requests.read(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2000 + b"\r\n\r\n")
+    responses.read(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"x" * 2000 + b"\r\n\r\n", b"GET")
+    assert (len(requests._shapes), len(responses._heads)) == (0, 0)
+
+
+async def test_methods_of_a_clients_invention_are_one_series() -> None:
+    rig = Rig()
+    client = rig.client()
+    for number in range(100):
+        send(client, b"M%d / HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        await rig.settle()
+        send(rig.backend, OK)
+    assert len(rig.plane.stats.requests) == 1
+    assert rig.counts() == {("legacy", 200): 100}
+
+
+async def test_a_backend_that_never_ends_its_interim_answers_waits_for_the_client() -> None:
+    rig = Rig()
+    client = rig.client()
+    send(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await rig.settle()
+    client.protocol.pause_writing()
+    send(rig.backend, b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+    assert not rig.backend.reading
+    rig.pass_time(31)
+    assert client.closing, "an interim answer is no answer"

@@ -1,0 +1,1 @@
+"""The Grafana dashboards, made from code: `python -m tools.dashboards`."""
