@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from splitter.certificates import CertificateError, Certificates
+from splitter.certificates import Certificates
 from splitter.client_tls import Renewed
 from splitter.config import BackendConfig, BackendUrl, Config
 from splitter.fallback import FallbackPolicy
@@ -26,6 +26,7 @@ from splitter.http1.request import HeadLimits
 from splitter.listening import BACKLOG
 from splitter.logs import FLUSH_EVERY_S, AccessLog, current
 from splitter.open_files import affordable, raise_limit
+from splitter.pem import TlsFileError
 from splitter.proxy.dial import Endpoint
 from splitter.proxy.mirror import MirrorSettings
 from splitter.proxy.plane import DataPlane
@@ -116,7 +117,7 @@ def plane_settings(config: Config, internal_socket: str, certificates: Certifica
 class Carrier:
     """A data plane, its certificates and its access log; `internal_socket` is where the splitter's own pages are asked for.
 
-    Raises CertificateError and TlsFileError.
+    Raises TlsFileError.
     """
 
     def __init__(self, config: Config, internal_socket: str, snapshot: Snapshot, tasks: Tasks) -> None:
@@ -136,7 +137,7 @@ class Carrier:
         if self._certificates is not None:
             try:
                 self._certificates.reload()
-            except CertificateError as error:
+            except TlsFileError as error:
                 structlog.get_logger().error("certificate_reload_failed", fault=str(error))
 
     async def _keep_flushing(self) -> None:

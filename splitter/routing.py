@@ -241,7 +241,8 @@ class Router:
         if request.path in OWN_PATHS:
             return OWN
         forced, ignored = None, False
-        if FORCE_PARAMETER in request.query and has_force(request.query):
+        # `in` of bytes raises and clears an exception inside, 0.2 µs: not for the many without a query.
+        if request.query and FORCE_PARAMETER in request.query and has_force(request.query):
             forced = self._forced(request)
             ignored = forced is None
         compiled, params = self._match(request) if self._routes else (self._default, _NO_PARAMS)

@@ -15,10 +15,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from splitter.certificates import CertificateError, Certificates
+from splitter.certificates import Certificates
 from splitter.cli.source import USAGE_STATUS, config_path, tell_faults
 from splitter.config import Config, leaves, load
 from splitter.errors import ConfigError, Fault
+from splitter.pem import TlsFileError
 
 _WIDEST_VALUE: Final = 48
 
@@ -53,10 +54,10 @@ def _try_files(config: Config, path: Path | None) -> None:
         return
     try:
         Certificates(config.listen.tls)
-    except CertificateError as error:
-        place = f"listen.tls.{error.key}"
+    except TlsFileError as error:
+        place = f"listen.tls.{error.role}"
         line = config.origins[place].removeprefix("file:")
-        raise ConfigError((Fault(place, error.message, str(path), int(line) if line.isdigit() else 0),)) from None
+        raise ConfigError((Fault(place, str(error), str(path), int(line) if line.isdigit() else 0),)) from None
 
 
 def _name(path: Path | None) -> str | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from splitter.client_tls import TlsFileError, client_context
+from splitter.client_tls import client_context
 from splitter.config.checks import Clash
 from splitter.config.schema import Config
+from splitter.pem import TlsFileError
 
 
 def file_clashes(config: Config) -> Iterator[Clash]:

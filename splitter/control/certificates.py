@@ -17,7 +17,8 @@ from typing import Final
 import structlog
 from watchfiles import awatch
 
-from splitter.certificates import CertificateError, Certificates
+from splitter.certificates import Certificates
+from splitter.pem import TlsFileError
 
 _LOOK_EVERY_MS: Final = 2000
 
@@ -40,8 +41,8 @@ class CertificateWatch:
         self._seen = self._looks()
         try:
             self._certificates.reload()
-        except CertificateError as error:
-            self.fault = str(error)
+        except TlsFileError as error:
+            self.fault = f"{error.role}: {error}"
             log.error("certificate_reload_failed", fault=self.fault)
             return
         self.fault = ""

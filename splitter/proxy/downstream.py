@@ -120,7 +120,7 @@ class Downstream(asyncio.Protocol):
             peer = name[0] if isinstance(name, tuple) else ""
         self.client = self._plane.client_at(peer, self._proto)
         self._plane.on_connected(self)
-        self._plane.wheel.set(self, self._plane.first_timeout_s)
+        self._plane.wheel.set(self, self._plane.first_byte_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         self._plane.stats.downstream_read_bytes += len(data)
@@ -210,7 +210,7 @@ class Downstream(asyncio.Protocol):
         """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
         if self.busy() or self.transport.get_write_buffer_size():
             return 0.0
-        timeout_s = self._plane.keepalive_timeout_s if self._served else self._plane.first_timeout_s
+        timeout_s = self._plane.keepalive_timeout_s if self._served else self._plane.first_byte_timeout_s
         return max(0.0, now_s + timeout_s - self.deadline_s)
 
     def leave(self, backend: Backend) -> None:
@@ -331,42 +331,52 @@ class Downstream(asyncio.Protocol):
         """Start the request whose head `data` begins with; what lies behind is kept. False when there was none to start."""
         if data[0] == _CR:
             data = _EMPTY_LINES.sub(b"", data, 1)
-        self._buffer = data
+        plane = self._plane
         end = data.find(b"\r\n\r\n")
+        if end < 0 or end > plane.head_limits.header_bytes:
+            self._keep_partial(data, end)
+            return False
+        end += 4
+        block, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        self._buffer = rest
         try:
-            if end < 0 or end > self._plane.head_limits.header_bytes:
-                self._check_partial(data, end)
-                if not self._head_begun:
-                    self._head_begun = True
-                    self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
-                return False
-            block, rest = (data, b"") if end + 4 == len(data) else (data[: end + 4], data[end + 4 :])
-            head = self._plane.head_reader.read(block)
+            head = plane.head_reader.read(block)
         except BadRequest as error:
             self._refuse(error)
             return False
         except OwnAnswer as answer:
-            return self._answer(answer.head, rest)
-        self._buffer = b""
+            return self._answer(answer.head)
         self._head_begun = False
-        exchange = self._exchange = self._plane.exchange(self._plane, self, head)
+        exchange = self._exchange = plane.exchange(plane, self, head)
         if head.shape.body:
+            self._buffer = b""
             self._begin_body(exchange, head, rest)
         else:
             self._phase = _WAIT
-            self._buffer = rest
             if len(rest) > _PIPELINE_BYTES:
                 self.gate.hold(Hold.PIPELINED)
             exchange.start()
         return True
 
-    def _answer(self, head: RequestHead, rest: bytes) -> bool:
+    def _keep_partial(self, data: bytes, end: int) -> None:
+        """Wait for the rest of a head, from its first byte on for so long and no longer."""
+        self._buffer = data
+        try:
+            self._check_partial(data, end)
+        except BadRequest as error:
+            self._refuse(error)
+            return
+        if not self._head_begun:
+            self._head_begun = True
+            self._plane.wheel.set(self, self._plane.limits.header_timeout_s)
+
+    def _answer(self, head: RequestHead) -> bool:
         """Tell what the splitter can do. With a body behind it the connection ends: nobody wants to read that."""
         keep_alive = head.shape.keep_alive and not head.shape.body and not self._plane.draining
-        self._buffer, self._head_begun = rest, False
+        self._head_begun = False
         self.write(self._plane.own_options(head, close=not keep_alive))
         if keep_alive:
-            self._plane.wheel.set(self, self._plane.limits.keepalive_timeout_s)
+            self._plane.wheel.set(self, self._plane.keepalive_timeout_s)
             return True
         self._phase = _BODY if head.shape.body else _WAIT
         self._linger()

@@ -87,6 +87,7 @@ class Entrance:
         self._resume_at = max_connections - max(1, max_connections // _PART)
         self._sockets: list[socket.socket] = []
         self._paused = False
+        self._closing = False
         self._retry: asyncio.TimerHandle | None = None
         self._complained_s = -_COMPLAIN_EVERY_S
         self._beginning = 0
@@ -197,6 +198,9 @@ class Entrance:
 
     async def close(self, *, for_good: bool) -> None:
         """Accept nobody any more. `for_good`: nobody else will on these sockets, so whoever the kernel let in is taken."""
+        if self._closing:
+            return
+        self._closing = True
         turned_away = [_turn_away(listening) for listening in self._sockets if for_good]
         if any(turned_away):
             await asyncio.sleep(_HANDSHAKE_S)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 from splitter.certificates import Certificates
 from splitter.errors import BadRequest
 from splitter.hops import Trust, parse_address
+from splitter.pem import reason_of
 from splitter.proxy.downstream import Downstream
 from splitter.proxy.tls import TlsTransport
 from splitter.proxy_protocol import ProxyHeaderError, read_proxy_header
@@ -50,8 +51,7 @@ def _encrypted(plane: DataPlane, certificates: Certificates, peer: str | None) -
 def _on_handshake_failure(plane: DataPlane, downstream: Downstream, error: ssl.SSLError) -> bytes:
     """Say so in the log; a client that speaks plain HTTP is told what to do, as far as it can read it."""
     if error.reason not in _PLAIN_HTTP:
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        plane.on_unusable(downstream.peer, BadRequest(f"the TLS handshake failed: {reason}", kind="tls"))
+        plane.on_unusable(downstream.peer, BadRequest(f"the TLS handshake failed: {reason_of(error)}", kind="tls"))
         return b""
     message = "this port speaks TLS: use https://"
     return plane.refusal(downstream.peer, BadRequest(message, kind="plain_http"))

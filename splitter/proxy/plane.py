@@ -122,7 +122,7 @@ class DataPlane:
         self._unsettled = False
         self._leave_domain_s = inf
         self._next_s = clock()
-        self.first_timeout_s = settings.limits.header_timeout_s
+        self.first_byte_timeout_s = settings.limits.header_timeout_s
         self.keepalive_timeout_s = settings.limits.keepalive_timeout_s
         self.wheel = Wheel(clock)
         self.marks = {(backend, reason): _mark(backend, reason) for backend in Backend for reason in Reason}
@@ -241,15 +241,15 @@ class DataPlane:
         """
         self.draining = True
         self.mirror.close()
-        self.first_timeout_s = min(self.first_timeout_s, _LAST_CALL_S)
+        self.first_byte_timeout_s = min(self.first_byte_timeout_s, _LAST_CALL_S)
         self.keepalive_timeout_s = min(self.keepalive_timeout_s, _LAST_CALL_S)
         for connection in self.entrance.connections:
             if not connection.busy():
                 connection.set_deadline(self.keepalive_timeout_s)
+        await self.entrance.close(for_good=for_good and timeout_s != 0)
         complete = True
         try:
             async with asyncio.timeout(timeout_s):
-                await self.entrance.close(for_good=for_good)
                 await self.entrance.empty()
         except TimeoutError:
             complete = False

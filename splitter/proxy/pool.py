@@ -148,7 +148,7 @@ class EndpointPool:
         idle = self._idle
         while idle:
             upstream = idle.pop()
-            if not upstream.usable():
+            if upstream.transport.is_closing():
                 continue
             if certain and upstream.stale():
                 upstream.close()
@@ -261,16 +261,15 @@ class EndpointPool:
 class BackendPool:
     """The endpoints of one backend; a request goes to the one with the least outstanding."""
 
-    __slots__ = ("endpoints", "name")
+    __slots__ = ("endpoints", "name", "only")
 
     def __init__(self, name: str, endpoints: tuple[EndpointPool, ...]) -> None:
         self.name = name
         self.endpoints = endpoints
+        self.only = endpoints[0] if len(endpoints) == 1 else None
 
     def choose(self) -> EndpointPool:
         """The least busy endpoint. Of equals the one whose turn it is, so that a quiet service uses all."""
-        if len(self.endpoints) == 1:
-            return self.endpoints[0]
         return self._least_busy(self.endpoints)
 
     def another(self, tried: tuple[EndpointPool, ...]) -> EndpointPool | None:

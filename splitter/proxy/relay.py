@@ -103,7 +103,7 @@ class Exchange(Recovery):
         self.request_id = head.shape.request_id or plane.new_request_id()
         if plane.makes_trace and not head.shape.trace_id:
             self.traceparent = new_traceparent(plane.random_bits)
-        self._target = without_force(head.target) if FORCE_PARAMETER in head.query else head.target
+        self._target = without_force(head.target) if head.query and FORCE_PARAMETER in head.query else head.target
         self._decide(domain_ejected=plane.domain_ejected)
         if self.decision.force_ignored:
             plane.stats.force_ignored += 1
@@ -112,14 +112,14 @@ class Exchange(Recovery):
     def _decide(self, *, domain_ejected: bool) -> None:
         plane = self._plane
         self._epoch = plane.epoch
-        self.decision = plane.router.decide(self.head, self._downstream.peer, domain_ejected=domain_ejected)
+        self.decision = plane.router.decide(self.head, self._downstream.client.address, domain_ejected=domain_ejected)
 
     def _acquire(self) -> None:
         backend = self._plane.backends[self.decision.backend]
         self._timeouts = backend.timeouts
         if self._downstream.gate.reasons:
             self._downstream.gate.release(Hold.PEER_FULL)  # the connection that was full is not ours any more
-        pool = self._pool = backend.pool.choose()
+        pool = self._pool = backend.pool.only or backend.pool.choose()
         if pool.breaker.state is not State.CLOSED:
             pool.begin(self)
         upstream = pool.take_idle(certain=self.head.method not in IDEMPOTENT)
@@ -222,8 +222,9 @@ class Exchange(Recovery):
             else:
                 keep_alive = False
         self._keep_alive = keep_alive
-        if head.status < 500 and self._pool is not None and self._pool.breaker.failures:
-            self._pool.succeeded()
+        pool = self._pool
+        if pool is not None and pool.breaker.failures and head.status < 500:
+            pool.succeeded()
         mark = plane.marks[self.decision.backend, self.decision.reason]
         return render_response(head, mark, client_minor=asked.minor, keep_alive=keep_alive, chunked=self._chunk_out)
 

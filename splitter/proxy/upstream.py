@@ -155,7 +155,9 @@ class Upstream(asyncio.Protocol):
         if phase is _BODY:
             self._read_body(listener, data)
         elif phase is _HEAD:
-            self._read_head(listener, self._buffer + data if self._buffer else data)
+            if self._buffer:
+                data, self._buffer = self._buffer + data, b""
+            self._read_head(listener, data)
 
     def eof_received(self) -> bool:
         if self._raw is not None:
@@ -280,8 +282,8 @@ class Upstream(asyncio.Protocol):
             if end < 0:
                 self._buffer = data
                 return
-            block, rest = (data, b"") if end + 4 == len(data) else (data[: end + 4], data[end + 4 :])
-            self._buffer = b""
+            end += 4
+            block, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
             try:
                 head = self._reader.read(block, self._method)
             except BadResponse as error:
@@ -296,15 +298,16 @@ class Upstream(asyncio.Protocol):
             if not rest or self._listener is not listener:
                 return
             data = rest
-        self._begin_body(listener, head, rest)
-
-    def _begin_body(self, listener: Listener, head: ResponseHead, rest: bytes) -> None:
         length = head.body
-        if length >= 0 and len(rest) >= length:
+        if 0 <= length <= len(rest):
             # More than one answer to one request: this connection can't be trusted again.
             self._head_keeps = head.keep_alive and len(rest) == length
             listener.on_whole_response(head, rest[:length])
-            return
+        else:
+            self._begin_body(listener, head, rest)
+
+    def _begin_body(self, listener: Listener, head: ResponseHead, rest: bytes) -> None:
+        length = head.body
         self._head_keeps = head.keep_alive
         self._phase = _BODY
         self._left_bytes = length

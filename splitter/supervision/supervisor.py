@@ -24,8 +24,7 @@ from aiohttp import web
 
 from splitter import __version__
 from splitter.carrier import backend_tls, settle
-from splitter.certificates import CertificateError, Certificates
-from splitter.client_tls import TlsFileError
+from splitter.certificates import Certificates
 from splitter.config import Config, TcpAddress
 from splitter.control.app import Audience, Life, State, make_app, make_gate
 from splitter.control.certificates import CertificateWatch
@@ -35,6 +34,7 @@ from splitter.control.reload import Reloader, RenewalError
 from splitter.control.store import Store, open_store
 from splitter.errors import StoreError
 from splitter.listening import Listening, open_listening
+from splitter.pem import TlsFileError
 from splitter.proxy.dial import Endpoint
 from splitter.rendezvous import Orphan, Rendezvous, TakenError, name_of
 from splitter.routing import Backend
@@ -78,8 +78,8 @@ def _certificates(config: Config) -> Certificates | None:
     """Raises CannotStartError."""
     try:
         return None if config.listen.tls is None else Certificates(config.listen.tls)
-    except CertificateError as error:
-        raise CannotStartError(f"listen.tls.{error.key}: {error.message}") from None
+    except TlsFileError as error:
+        raise CannotStartError(f"listen.tls.{error.role}: {error}") from None
 
 
 def _store(config: Config) -> Store:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from splitter.client_tls import ClientTls, Renewed, TlsFileError, client_context
+from splitter.client_tls import ClientTls, Renewed, client_context
 from splitter.control.prober import Prober, ProbeSettings
+from splitter.pem import TlsFileError
 from splitter.proxy.dial import Endpoint
 from splitter.tasks import Tasks
 from tests.integration.live import GET, Reader, Writer, at, live, on_uvloop, read_head, says, serving

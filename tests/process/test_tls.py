@@ -446,7 +446,7 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(tmp_path: Pat
                 wait_until(lambda: problems(running.admin_port) != [])
                 (told,) = problems(running.admin_port)
                 assert told == (
-                    f"the last reload of the certificate failed: key: {tmp_path}/key.pem holds no private key in PEM form"
+                    f"the last reload of the certificate failed: key: holds no private key in PEM form: {tmp_path}/key.pem"
                 )
                 assert problems(running.port, tls=True) == ["the last reload of the certificate failed"]
                 assert serial(running.port) == second

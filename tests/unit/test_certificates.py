@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from splitter.certificates import CertificateError, Certificates
+from splitter.certificates import Certificates
 from splitter.config import Tls
+from splitter.pem import TlsFileError
 
 CA = trustme.CA()
 NOW = datetime.datetime.now(datetime.UTC)
@@ -80,41 +81,44 @@ def der(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no certificate": (lambda folder: (folder / "cert.pem").unlink(), "cert: {0}/cert.pem can't be read: No such file"),
-    "no key": (lambda folder: (folder / "key.pem").unlink(), "key: {0}/key.pem can't be read: No such file"),
+    "no certificate": (lambda folder: (folder / "cert.pem").unlink(), "cert: there is no such file: {0}/cert.pem"),
+    "no key": (lambda folder: (folder / "key.pem").unlink(), "key: there is no such file: {0}/key.pem"),
     "a folder": (
         a_folder_for_the_key,
-        "key: {0}/key.pem can't be read: Is a directory",
+        "key: can't be read: {0}/key.pem (Is a directory)",
     ),
     "the two mixed up": (
         lambda folder: (folder / "cert.pem").write_bytes((folder / "key.pem").read_bytes()),
-        "cert: {0}/cert.pem holds no certificate in PEM form",
+        "cert: holds no certificate in PEM form: {0}/cert.pem",
     ),
-    "a key in DER": (der, "key: {0}/key.pem holds no private key in PEM form"),
-    "a locked key": (lambda folder: locked(folder, PrivateFormat.PKCS8), "key: {0}/key.pem is locked with a passphrase"),
+    "a key in DER": (der, "key: holds no private key in PEM form: {0}/key.pem"),
+    "a locked key": (
+        lambda folder: locked(folder, PrivateFormat.PKCS8),
+        "key: holds a key locked with a passphrase, which nobody is there to type: {0}/key.pem",
+    ),
     "an old locked key": (
         lambda folder: locked(folder, PrivateFormat.TraditionalOpenSSL),
-        "key: {0}/key.pem is locked with a passphrase",
+        "key: holds a key locked with a passphrase, which nobody is there to type: {0}/key.pem",
     ),
     "another's key": (
         lambda folder: (folder / "key.pem").write_bytes(CA.issue_cert("localhost").private_key_pem.bytes()),
-        "key: {0}/key.pem is not the key of the certificate in {0}/cert.pem",
+        "key: is not the key of the certificate in {0}/cert.pem: {0}/key.pem",
     ),
     "half a certificate": (
         lambda folder: (folder / "cert.pem").write_bytes((folder / "cert.pem").read_bytes()[:200]),
-        "cert: can't be used with {0}/key.pem: ",
+        "cert: can't be used with its key: {0}/cert.pem (",
     ),
     "half a key": (
         lambda folder: (folder / "key.pem").write_bytes((folder / "key.pem").read_bytes()[:100]),
-        "cert: can't be used with {0}/key.pem: ",
+        "cert: can't be used with its key: {0}/cert.pem (",
     ),
     "no authorities": (
         lambda folder: (folder / "ca.pem").write_text("none"),
-        "client_ca: {0}/ca.pem holds no certificate in PEM form",
+        "client_ca: holds no certificate in PEM form: {0}/ca.pem",
     ),
     "half an authority": (
         lambda folder: (folder / "ca.pem").write_bytes((folder / "ca.pem").read_bytes()[:200]),
-        "client_ca: {0}/ca.pem can't be used: ",
+        "client_ca: holds a certificate that can't be used: {0}/ca.pem (",
     ),
 }
 
@@ -126,12 +130,12 @@ def test_what_can_not_be_used_is_named_and_changes_nothing(pair: Path, name: str
     before = certificates.context
     secret = (pair / "key.pem").read_text().splitlines()[1]
     spoil(pair)
-    with pytest.raises(CertificateError) as refused:
+    with pytest.raises(TlsFileError) as refused:
         certificates.reload()
-    assert str(refused.value).startswith(told.format(pair))
+    assert f"{refused.value.role}: {refused.value}".startswith(told.format(pair))
     assert secret not in str(refused.value)
     assert certificates.context is before
-    with pytest.raises(CertificateError):
+    with pytest.raises(TlsFileError):
         Certificates(tls(pair, client_ca=f"{pair}/ca.pem"))
 
 

@@ -99,7 +99,7 @@ class TestCheckConfig:
         write("a.yaml", "listen:\n  tls:\n    cert: pair.pem\n    key: pair.pem\n")
         result = invoke("check-config", "a.yaml")
         assert result.exit_code == 2
-        fault = "a.yaml:3: listen.tls.cert: pair.pem can't be read: No such file or directory"
+        fault = "a.yaml:3: listen.tls.cert: there is no such file: pair.pem"
         assert result.stderr.splitlines() == [fault, "1 fault: not usable"]
         trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path("pair.pem")
         assert invoke("check-config", "a.yaml").exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -33,9 +34,8 @@ def tally(
     made.failures = {kind: failures} if failures else {}
     made.errors = failures if errors is None else errors
     made.refused = refused
-    for index in range(requests):
-        bucket = next((i for i, bound in enumerate(LATENCY_BOUNDS_S) if bound >= at_s[index % len(at_s)]), -1)
-        made.latency[bucket] += 1
+    for index, latency_s in enumerate(at_s):
+        made.latency[bisect_left(LATENCY_BOUNDS_S, latency_s)] += requests // len(at_s) + (index < requests % len(at_s))
     return made
 
 

@@ -97,6 +97,18 @@ class TestBadWindows:
             assert finding.blamed is None
         assert finding.bad_windows == 0
 
+    def test_half_a_good_window_clears_nothing(self) -> None:
+        court = Court()
+        court.pass_time(120)
+        court.happen("domain", 200, 140)
+        court.look()
+        counts = []
+        for _ in range(32):
+            court.happen("domain", 40)
+            court.happen("legacy", 40)
+            counts.append(court.look().bad_windows)
+        assert counts == [1] * 29 + [0] * 3
+
     def test_meanwhile_the_plan_does_not_go_on(self) -> None:
         court = Court()
         court.pass_time(1200)
