@@ -47,8 +47,8 @@ async function change(path, reason, sentence) {
     const took = duration(done.took_ms / 1000), seen = duration((performance.now() - started_ms) / 1000);
     const notes = [done.replaced ? t("replaced", { n: done.replaced }) : "", done.saved ? "" : t("unsaved")];
     tell([t(sentence(done), { took, seen, n: done.workers }), ...notes].filter(Boolean).join(" "), done.saved ? "good" : "warn");
-    document.dispatchEvent(new CustomEvent("status", { detail: done.status }));
     show(done.status);
+    document.dispatchEvent(new CustomEvent("changed", { detail: done.status }));
   } catch (error) {
     tell(explained(error), "bad");
   } finally {

@@ -4,7 +4,7 @@
 const EN = {
   title: "Splitter", skip: "Skip to the content", language: "Language", loading: "Loading…", problems: "Problems",
   connecting: "Connecting…", live: "Live", lost: "No connection: what is shown is from {at}. Trying again…",
-  of_clients: "of clients go to domain", would_be: "of clients once resumed", on: "Domain gets its share", off: "Domain is switched off", back: "Rolled back: everybody is on legacy",
+  of_clients: "of clients go to domain", would_be: "{percent} of clients once resumed", back_by: "by {who}, {at}", on: "Domain gets its share", off: "Domain is switched off", back: "Rolled back: everybody is on legacy",
   ejected: "Domain is down: everybody is on legacy", state_waits: "Nothing goes to domain until the state can be read",
   measured: "Just now domain answered {share} of {rate} requests/s",
   layer_operator: "set by {who}", layer_plan: "set by the plan", layer_env: "from the environment ({name})",
@@ -20,7 +20,6 @@ const EN = {
   token_why: "Changing anything wants the token of SPLITTER_ADMIN_TOKEN.", token_wrong: "That token is wrong. Try again.", token_kept: "Kept in this tab until it is closed; sent only to this splitter.",
   last_15: "The last 15 minutes", a_change: "a change", no_charts: "Charts come with the live connection.", as_table: "As a table", time: "Time",
   rps: "Requests per second", errors: "Error rate", p50: "Latency, p50", p95: "Latency, p95", p99: "Latency, p99", spread: "Latencies, side by side", up_to: "Up to", nothing: "no requests yet", minutes_ago: "−{n} min", now: "now",
-  incidents: "Fallbacks {fallbacks}, mirror mismatches {mismatches} in 15 minutes",
   percents: "Percent", of: "Of", percent: "Percent", set_by: "Set by", set: "Set", everybody: "all clients", route: "route {name}", bad_percent: "A number from 0 to 100, with at most two decimals.",
   plan: "Plan", guardrails: "Guardrails", rule: "Rule", verdict: "Verdict", figure: "Figure", limit: "Limit", stage_of: "Stage {n} of {m}, {phase}", stage_only: "Stage {n}, {phase}", hold_left: "{left} of its hold left", held: "held for {left}",
   pass: "pass", fail: "fail", no_data: "no data",
@@ -33,7 +32,7 @@ const EN = {
 const ZH = {
   title: "分流器", skip: "跳到正文", language: "语言", loading: "加载中…", problems: "问题",
   connecting: "正在连接…", live: "实时", lost: "连接已断开：以下为 {at} 的数据，正在重连…",
-  of_clients: "的客户端使用 domain", would_be: "的客户端（恢复后）", on: "domain 正在分担流量", off: "domain 已关闭", back: "已回滚：全部客户端使用 legacy",
+  of_clients: "的客户端使用 domain", would_be: "恢复后为 {percent}", back_by: "{who}，{at}", on: "domain 正在分担流量", off: "domain 已关闭", back: "已回滚：全部客户端使用 legacy",
   ejected: "domain 不可用：全部客户端使用 legacy", state_waits: "状态读取成功之前，不会有流量进入 domain",
   measured: "目前 domain 处理了 {share}，总计 {rate} 个请求/秒",
   layer_operator: "由 {who} 设置", layer_plan: "由计划设置", layer_env: "来自环境变量 {name}",
