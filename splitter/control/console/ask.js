@@ -12,11 +12,13 @@ export class Refused extends Error {
   constructor(status, message) { super(message); this.status = status; }
 }
 
-/** The JSON of the answer. Throws Refused for an error of the splitter, Cancelled without a token, TypeError without an answer. */
-export async function ask(method, path, body) {
+/** The JSON of the answer. Throws Refused for an error of the splitter, Cancelled without a token, TypeError without an answer.
+ *  `onSend` is called before each attempt: the first may only have told that a token is wanted. */
+export async function ask(method, path, body, onSend = () => {}) {
   let wrong = false;
   for (;;) {
     const token = sessionStorage.getItem(KEPT);
+    onSend();
     const response = await send(method, path, body, token);
     if (response.status !== 401) return read(response);
     wrong = token !== null;

@@ -29,17 +29,17 @@ const drawn = (name, attributes, text) => {
   return made;
 };
 
-/** The next of 1, 2, 2.5 or 5 times a power of ten: what an axis ends with. */
+/** What an axis ends with: a number whose half is short too. */
 function rounded(value) {
   const size = 10 ** Math.floor(Math.log10(value));
-  return size * [1, 2, 2.5, 5, 10].find(step => step * size >= value * 0.9999);
+  return size * [1, 2, 4, 6, 8, 10].find(step => step * size >= value * 0.9999);
 }
 
 /** The figures of both sides, next to the title. */
 function readout(output, values, form, at) {
   output.replaceChildren(
     ...(at ? [element("span", "at", `${at} `)] : []),
-    ...SIDES.map(side => element("span", side, values[side] === null ? "–" : form(values[side]))),
+    ...SIDES.map(side => element("span", side, `${side} ${values[side] === null ? "–" : form(values[side])}`)),
   );
 }
 
@@ -173,8 +173,6 @@ export class Charts {
     const all = known.flatMap(side => shares[side]), used = [...all.keys()].filter(index => all[index] > 0).map(index => index % (this.bounds_s.length + 1));
     const first = Math.max(0, Math.min(...used) - 1), last = Math.min(this.bounds_s.length, Math.max(...used) + 1);
     const figures = Object.fromEntries(SIDES.map(side => [side, shares[side] ? this.median(shares[side]) : null]));
-    readout(one.output, {}, String);
-    one.output.replaceChildren();
     if (!known.length) {
       one.svg.replaceChildren(drawn("text", { x: width / 2, y: HIGH / 2, "text-anchor": "middle" }, t("nothing")));
       return;

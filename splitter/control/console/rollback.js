@@ -38,11 +38,11 @@ function tell(text, looks) {
 
 /** Send it, and say how long it took and who acknowledged. */
 async function change(path, reason, sentence) {
-  const started_ms = performance.now();
+  let started_ms = performance.now();
   const ticking = setInterval(() => tell(t("rolling", { s: ((performance.now() - started_ms) / 1000).toFixed(1) }), ""), 100);
   button.disabled = resume.disabled = true;
   try {
-    const done = await ask("POST", `/api/v1/rollout/${path}`, { reason });
+    const done = await ask("POST", `/api/v1/rollout/${path}`, { reason }, () => { started_ms = performance.now(); });
     clearInterval(ticking);
     const took = duration(done.took_ms / 1000), seen = duration((performance.now() - started_ms) / 1000);
     const notes = [done.replaced ? t("replaced", { n: done.replaced }) : "", done.saved ? "" : t("unsaved")];

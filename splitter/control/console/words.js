@@ -13,7 +13,7 @@ const EN = {
   roll_back_q: "Send everybody to legacy?", roll_back_text: "At once, on every worker and every route, and until somebody resumes. Nothing else changes.",
   resume_q: "Let go of the rollback?", resume_text: "{percent} of clients go to domain again at once.",
   done_back: "Rolled back in {took}: all {n} workers acknowledged ({seen} as seen from here).", was_back: "It was rolled back already; all {n} workers acknowledged again in {took}.",
-  replaced: "{n} did not answer in time and were replaced.", unsaved: "Not saved yet: a restart before that would forget it.",
+  replaced: "{n} did not answer in time and were replaced.", unsaved: "It is being saved; under Health it says when it is.",
   done_resume: "Resumed in {took}: all {n} workers acknowledged.", done_set: "{percent} in force on all {n} workers after {took}.", same_set: "It was {percent} already.",
   no_answer: "No answer from the splitter. Try `splitter rollback` on its machine, or USE_DOMAIN_SERVICE=false.", refused: "Refused: {why}",
   cancel: "Cancel", reason: "Reason (for the list of changes)", token_title: "Admin token", token: "Token", send: "Send",
@@ -41,7 +41,7 @@ const ZH = {
   roll_back_q: "让全部客户端回到 legacy？", roll_back_text: "立即对所有工作进程和所有路由生效，直到有人恢复为止。其他设置不变。",
   resume_q: "解除回滚？", resume_text: "{percent} 的客户端将立即重新使用 domain。",
   done_back: "回滚完成，用时 {took}：全部 {n} 个工作进程已确认（从本页看为 {seen}）。", was_back: "此前已回滚；全部 {n} 个工作进程再次确认，用时 {took}。",
-  replaced: "{n} 个未及时应答，已被替换。", unsaved: "尚未保存：此前若重启将丢失。",
+  replaced: "{n} 个未及时应答，已被替换。", unsaved: "正在保存；保存结果见“健康状况”。",
   done_resume: "已恢复，用时 {took}：全部 {n} 个工作进程已确认。", done_set: "{percent} 已在全部 {n} 个工作进程生效，用时 {took}。", same_set: "原本就是 {percent}。",
   no_answer: "分流器没有应答。请在其主机上运行 `splitter rollback`，或设置 USE_DOMAIN_SERVICE=false。", refused: "被拒绝：{why}",
   cancel: "取消", reason: "原因（写入变更记录）", token_title: "管理令牌", token: "令牌", send: "发送",
@@ -68,6 +68,12 @@ function remembered() {
 
 export function t(key, values = {}) {
   return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+/** Keys that one of the languages lacks, or whose values differ: for the tests. */
+export function gaps() {
+  const names = text => (text?.match(/\{\w+\}/g) ?? []).toSorted().join();
+  return [...new Set(Object.values(WORDS).flatMap(Object.keys))].filter(key => names(EN[key]) !== names(ZH[key]) || !EN[key] || !ZH[key]);
 }
 
 export function onLanguage(listener) { listeners.add(listener); }
