@@ -1,7 +1,7 @@
 """The console: the page at `/` of the admin address, and the files it is made of.
 
-Owns: which files there are and their media types. Must not know: what the page shows, who may open it (`auth`: it holds no data).
-Invariants: only files of this folder are served, each read once; none of them names another host.
+Owns: which files there are and their media types. Must not know: what the page shows, who may open it.
+Invariants: only files of this folder are served, each read once; none of them holds data or names another host.
 """
 
 from __future__ import annotations

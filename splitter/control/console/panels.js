@@ -41,7 +41,7 @@ export function showPlan(plan) {
   const said = stages.length ? t("stage_of", { n, m: stages.length, phase }) : t("stage_only", { n, phase });
   const hold_s = stages[plan.stage]?.hold_s;
   const left_s = plan.hold_left_s ?? (hold_s ? hold_s - plan.held_s : null);
-  const hold = left_s !== null ? t("hold_left", { left: lasting(Math.max(0, left_s)) }) : t("held", { held: lasting(0), left: lasting(plan.held_s) });
+  const hold = left_s !== null ? t("hold_left", { left: lasting(Math.max(0, left_s)) }) : t("held", { time: lasting(plan.held_s) });
   at("plan-said").textContent = [said, hold, plan.waiting_for, plan.reason].filter(Boolean).join(" · ");
   at("stages").replaceChildren(...stages.map((stage, index) => {
     const item = document.createElement("li"), share = document.createElement("b");
@@ -98,6 +98,7 @@ export function showEvents(events) {
   at("events").replaceChildren(...(rows.length ? rows : [row([t("no_events"), "quiet"])]));
 }
 
+/** The splitter's own sentences. */
 export function showProblems(problems) {
   const list = at("problems");
   list.hidden = !problems.length;
