@@ -179,6 +179,7 @@ async def _metrics(request: web.Request) -> web.Response:
         config_reloads=controller.reloads,
         config_ok=not controller.reload_fault,
         state_store_up=controller.store_up,
+        admin_refused=state.gate.refused,
         workers=totals.workers,
         deaths=totals.deaths,
         usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),

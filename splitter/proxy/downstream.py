@@ -206,12 +206,12 @@ class Downstream(asyncio.Protocol):
         """Whether something would be lost by closing now."""
         return self._phase is not _HEAD or bool(self._buffer)
 
-    def idle_s(self, now_s: float) -> float:
+    def idle_s(self) -> float:
         """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
         if self.busy() or self.transport.get_write_buffer_size():
             return 0.0
         timeout_s = self._plane.keepalive_timeout_s if self._served else self._plane.first_byte_timeout_s
-        return max(0.0, now_s + timeout_s - self.deadline_s)
+        return max(0.0, self._plane.wheel.now_s + timeout_s - self.deadline_s)
 
     def leave(self, backend: Backend) -> None:
         """End what streams from this backend."""
