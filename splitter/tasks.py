@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
+
+_AGAIN_S: Final = 1.0
 
 
 class Tasks:
@@ -32,8 +34,8 @@ class Tasks:
             self._on_error(task.get_name(), error)
 
     async def close(self) -> None:
-        """Cancel what still runs and wait for it to end."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        """Cancel what still runs and wait for it to end; again and again, because what is awaited may swallow it."""
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running, timeout=_AGAIN_S)

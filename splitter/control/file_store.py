@@ -87,7 +87,9 @@ class FileStore:
             started_s = loop.time()
             done = self._thread.do(work, loop)
             try:
-                return await asyncio.wait_for(asyncio.shield(done), self._disk_s)
+                # Not wait_for: that of Python 3.11 swallows a cancellation that comes in the moment the work is done.
+                async with asyncio.timeout(self._disk_s):
+                    return await asyncio.shield(done)
             except OSError as error:  # a TimeoutError is one too
                 if done.done():
                     raise StoreError(f"{self.where}: {error.strerror or error}") from None

@@ -95,7 +95,8 @@ _LAST_EVENT: Final = {
 }
 _STREAM: Final = (
     "Server-sent events. `status`: the state, at once and after every change; `event`: each new line of the audit list; "
-    "`stats`: requests per second, error rate and latencies of both sides, each second."
+    "`stats`: requests per second, error rate and latencies of both sides, each second; `point`: the same of five seconds, "
+    "with latencies' histogram, fallbacks and mirror mismatches; `history`: the points of the last 15 minutes, at once."
 )
 
 

@@ -31,6 +31,7 @@ from splitter.metrics.families import (
     requests_series,
 )
 from splitter.metrics.reading import (
+    ADMIN_REFUSALS,
     GUARDRAIL_RULES,
     RELOAD_OUTCOMES,
     ROLLBACK_BY,
@@ -255,6 +256,13 @@ FAMILIES: Final = (
         Kind.GAUGE,
         "0 while the state can't be saved.",
         _one(lambda reading: reading.state_store_up),
+    ),
+    Family(
+        "splitter_admin_refused_total",
+        Kind.COUNTER,
+        "Requests to the admin side that were refused for who asked: wrong tokens, wrong names, pages of other sites.",
+        lambda reading: _closed(reading.admin_refused, ADMIN_REFUSALS),
+        (Label("cause", ADMIN_REFUSALS),),
     ),
     Family(
         "splitter_workers",

@@ -234,16 +234,23 @@ class Mirror:
             while self._answered:
                 trial = self._answered.popleft()
                 started_s = perf_counter()
-                if trial.is_heavy:
-                    found, noise = await asyncio.to_thread(self._differences, trial)
-                else:
-                    found, noise = self._differences(trial)
-                outcome = self.report.record(trial.endpoint, found, noise, trial.context, self._mask)
-                failed = trial.answers[0].trouble is not None
-                self._conclude(trial, "failed" if failed else outcome.value)
+                outcome = "failed"
+                try:
+                    outcome = await self._compare(trial)
+                finally:  # whatever went wrong in here, its room is free again
+                    self._conclude(trial, outcome)
                 await asyncio.sleep(_REST * (perf_counter() - started_s))
         finally:
             self._comparing = False
+
+    async def _compare(self, trial: _Trial) -> str:
+        """Compare one, and add it to the report; the outcome that is counted."""
+        if trial.is_heavy:
+            found, noise = await asyncio.to_thread(self._differences, trial)
+        else:
+            found, noise = self._differences(trial)
+        outcome = self.report.record(trial.endpoint, found, noise, trial.context, self._mask)
+        return "failed" if trial.answers[0].trouble is not None else outcome.value
 
     def _differences(self, trial: _Trial) -> tuple[Differences, Differences | None]:
         """What candidate answered differently from control, and control from itself."""

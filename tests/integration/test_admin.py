@@ -153,6 +153,11 @@ async def test_the_token(tmp_path: Path) -> None:
         assert (status, body["changed"]) == (200, True)
         assert loop.time() - started_s < 0.5, "nobody's failures hold up the right token"
         guessing.cancel()
+        async with ops.client.get(ops.server.make_url("/api/v1/monitoring/metrics")) as response:
+            series = dict(line.rsplit(" ", 1) for line in (await response.text()).splitlines() if line[0] != "#")
+        assert float(series['splitter_admin_refused_total{cause="no_token"}']) == 1
+        assert float(series['splitter_admin_refused_total{cause="wrong_token"}']) >= 2
+        assert float(series['splitter_admin_refused_total{cause="host"}']) == 0
 
 
 class StoreAway:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from splitter.config import TcpAddress, UnixAddress
 from splitter.control import auth
 from splitter.control.auth import Asked, Cause, Gate, Page, Refusal, actor
+from splitter.metrics.reading import ADMIN_REFUSALS
 
 LOOPBACK = TcpAddress("127.0.0.1", 8090)
 EVERYWHERE = TcpAddress("0.0.0.0", 8090)
@@ -172,6 +173,10 @@ def test_changing_anything_wants_the_token(authorization: str | None, expected: 
             assert refusal.headers == (("WWW-Authenticate", 'Bearer realm="splitter"'),)
             assert TOKEN not in refusal.message
     assert gate(TOKEN).check(asked("GET", authorization=authorization)) is None
+
+
+def test_every_cause_is_a_series_of_the_metric() -> None:
+    assert set(gate().refused) == {cause.value for cause in Cause} == set(ADMIN_REFUSALS)
 
 
 def test_guessing_gets_slower_and_slower_and_is_forgotten() -> None:

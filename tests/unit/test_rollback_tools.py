@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tools.rollback.measure import percentile
 from tools.rollback.recording import Recorder, serve
+from tools.rollback.rig import rehearsed
 
 
 def page(recorder: Recorder, after_ns: int) -> dict[str, int]:
@@ -73,6 +74,23 @@ def test_a_request_in_pieces_counts_once_with_its_last_piece(port: int) -> None:
         assert client.recv(4096).endswith(b"ok")
         found = json.loads(ask(client, f"/recorded?after={between_ns}").partition(b"\r\n\r\n")[2])
         assert (found["count"], found["after"]) == (2, 1)
+
+
+def test_a_rehearsal_leaves_out_what_its_load_does_not_speak() -> None:
+    tls = {"cert": "a", "key": "b"}
+    backend = {"tls": {"ca": "c"}, "health": {"path": "/ping", "interval": "1s"}}
+    tree = {
+        "listen": {"tls": tls, "proxy_protocol": ["unix:"], "workers": 3},
+        "backends": {"domain": backend},
+        "rollout": None,
+    }
+    assert rehearsed(tree) == {
+        "listen": {"workers": 3},
+        "backends": {"domain": {"health": {"interval": "1s"}}},
+        "rollout": None,
+    }
+    for odd in ({}, {"listen": None, "backends": None}, {"listen": 7, "backends": {"domain": 7}}):
+        assert rehearsed(dict(odd)) == odd
 
 
 def test_percentiles() -> None:

@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any, Final
 
 from splitter.cli.client import UnreachableError, ask
 from splitter.cli.target import Target
+from splitter.config.document import read_document
 from tools import children
 from tools.ports import free_port
 
@@ -143,10 +143,8 @@ def rig(folder: Path, source: Path | None, overrides: Mapping[str, str]) -> Iter
     """A copy that runs by a copy of the configuration `source` (None: defaults). `overrides`: environment it is given."""
     ports = {name: free_port() for name in ("public", "admin", "legacy", "domain")}
     config = folder / "splitter.yaml"
-    if source is None:
-        config.write_text("{}\n")
-    else:
-        shutil.copyfile(source, config)
+    tree = {} if source is None else rehearsed(read_document(source.read_text("utf-8"), str(source)).tree)
+    config.write_text(json.dumps(tree), "utf-8")  # JSON is YAML
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | {
         "SPLITTER_LISTEN": f"127.0.0.1:{ports['public']}",
         "SPLITTER_ADMIN_LISTEN": f"127.0.0.1:{ports['admin']}",
@@ -170,6 +168,21 @@ def rig(folder: Path, source: Path | None, overrides: Mapping[str, str]) -> Iter
         for backend in backends:
             children.end_group(backend.pid)
             backend.wait()
+
+
+def rehearsed(tree: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, without what the load and the recording backends don't speak: TLS, the PROXY protocol, and a health
+    page elsewhere than they have it, where every probe would look like a request that came too late."""
+    listen, backends = tree.get("listen"), tree.get("backends")
+    sections: list[tuple[object, tuple[str, ...]]] = [(listen, ("tls", "proxy_protocol"))]
+    for backend in backends.values() if isinstance(backends, dict) else ():
+        sections.append((backend, ("tls",)))
+        sections.append((backend.get("health") if isinstance(backend, dict) else None, ("path",)))
+    for section, keys in sections:
+        for key in keys:
+            if isinstance(section, dict):
+                section.pop(key, None)
+    return tree
 
 
 def _answers(copy: Rig, side: str) -> bool:
