@@ -178,7 +178,9 @@ async def test_set_percents_with_reasons(found: Splitter, browser: Browser) -> N
             re.compile(r"^12.5 % in force on all 2 workers after [\d.]+ ms\.")
         )
         await expect(page.locator("#percent")).to_have_text("12.5")
-        await expect(page.locator("#origin")).to_have_text(re.compile(r"^set by console, [\d:]+: “<b>day</b> two”$"))
+        await expect(page.locator("#origin")).to_have_text(
+            re.compile(r"^set by console, [\d:]+: “<b>day</b> two” · instead of 100 % from the configuration, line 3$")
+        )
         await page.locator("#target").select_option("camera-control")
         await page.locator("#value").fill("40")
         await page.locator("#set button").click()

@@ -21,7 +21,8 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 async def test_the_page_and_what_it_needs_under_a_strict_policy(tmp_path: Path) -> None:
     async with operators(tmp_path) as ops:
-        seen, wanted = set(), {"/"}
+        seen: set[str] = set()
+        wanted = {"/"}
         while wanted - seen:
             path = (wanted - seen).pop()
             seen.add(path)

@@ -61,9 +61,8 @@ class Splitter:
 
     @property
     def cpu_s(self) -> float:
-        """User and system time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time of the supervisor and its workers so far."""
+        return sum(usage(self.process.pid).cpu_s.values())
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""

@@ -71,12 +71,15 @@ function showPoints(bounds_s) {
   showCounted();
 }
 
-/** The state comes by the stream and in the answers to changes, in any order: an older one does not put back a newer one. */
 function take(status) {
-  if (status.version < known.version) return;
   Object.assign(known, { status, version: status.version });
   show();
   document.dispatchEvent(new CustomEvent("status", { detail: status }));
+}
+
+/** A state that came as an answer. The stream tells all of them in their order, so what has come by it is never older. */
+function takeAnswer(status) {
+  if (known.link !== "live" || status.version > known.version) take(status);
 }
 
 function note(event) {
@@ -116,7 +119,7 @@ async function refresh() {
   const asked = [
     ["/api/v1/monitoring/health", body => { known.health = body; }],
     ["/api/v1/rollout/events?limit=200", body => { known.events = body.events; }],
-    ["/api/v1/rollout", take],
+    ["/api/v1/rollout", takeAnswer],
   ];
   await Promise.all(asked.map(async ([path, keep]) => {
     try { keep(await ask("GET", path)); } catch { /* the connection's pill says so */ }
@@ -150,7 +153,7 @@ async function setPercent(event) {
     const said = t(done.changed ? "done_set" : "same_set", { percent: percent(value), n: done.workers, took: duration(done.took_ms / 1000) });
     sayOfSet([said, done.replaced ? t("replaced", { n: done.replaced }) : ""].join(" "), "good");
     at("value").value = at("why").value = "";
-    take(done.status);
+    takeAnswer(done.status);
   } catch (error) {
     sayOfSet(explained(error), "bad");
   }
@@ -160,6 +163,6 @@ startLanguage(at("language"));
 onLanguage(() => { show(); charts.draw(); });
 at("set").addEventListener("submit", setPercent);
 // The rollback is a script of its own: it hears of the state by "status", and tells by "changed" what came of it.
-document.addEventListener("changed", event => take(event.detail));
+document.addEventListener("changed", event => takeAnswer(event.detail));
 listen(onMessage, onState);
 watchHealth();

@@ -15,14 +15,19 @@ function row(...cells) {
   return made;
 }
 
-/** A value's layer, as people say it: `file:3` is line 3 of the configuration. */
+/** A layer as people say it: `file:3` is line 3 of the configuration. */
+function layer(from, who) {
+  const [word, ...rest] = from.split(":"), name = rest.join(":");
+  const isKnown = ["operator", "plan", "env", "file", "default"].includes(word) && (word !== "file" || name);
+  return isKnown ? t(`layer_${word}`, { who, name }) : from;
+}
+
+/** Where a value comes from, why, and what it stands in for. */
 export function origin(told) {
-  const [layer, ...rest] = told.from.split(":"), name = rest.join(":");
-  const who = told.who ? `${told.who}, ${moment(told.when)}` : layer;
-  const key = `layer_${layer}`;
-  const known = ["operator", "plan", "env", "file", "default"].includes(layer) && (layer !== "file" || name);
-  const said = known ? t(key, { who, name }) : told.from;
-  return told.why ? `${said}: ${t("because", { why: told.why })}` : said;
+  const said = layer(told.from, told.who ? `${told.who}, ${moment(told.when)}` : told.from);
+  const why = told.why ? `${t("colon")}${t("because", { why: told.why })}` : "";
+  const other = told.instead_of;
+  return `${said}${why}${other ? ` · ${t("instead", { value: percent(other.value), origin: layer(other.from, other.from) })}` : ""}`;
 }
 
 export function showPercents(status) {

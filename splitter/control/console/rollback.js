@@ -36,10 +36,12 @@ function tell(text, looks) {
   outcome.className = looks;
 }
 
+const isAskingToken = () => document.getElementById("token").open;
+
 /** Send it, and say how long it took and who acknowledged. */
 async function change(path, reason, sentence) {
   let started_ms = performance.now();
-  const ticking = setInterval(() => tell(t("rolling", { s: ((performance.now() - started_ms) / 1000).toFixed(1) }), ""), 100);
+  const ticking = setInterval(() => tell(isAskingToken() ? "" : t("waiting", { s: ((performance.now() - started_ms) / 1000).toFixed(1) }), ""), 100);
   button.disabled = resume.disabled = true;
   try {
     const done = await ask("POST", `/api/v1/rollout/${path}`, { reason }, () => { started_ms = performance.now(); });

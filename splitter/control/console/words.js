@@ -5,11 +5,11 @@ const EN = {
   title: "Splitter", skip: "Skip to the content", language: "Language", loading: "Loading…", problems: "Problems",
   connecting: "Connecting…", live: "Live", lost: "No connection: what is shown is from {at}. Trying again…",
   of_clients: "of clients go to domain", would_be: "{percent} of clients once resumed", back_by: "by {who}, {at}", on: "Domain gets its share", off: "Domain is switched off", back: "Rolled back: everybody is on legacy",
-  ejected: "Domain is down: everybody is on legacy", state_waits: "Nothing goes to domain until the state can be read",
+  ejected: "Domain is down: everybody is on legacy",
   measured: "Just now domain answered {share} of {rate} requests/s",
   layer_operator: "set by {who}", layer_plan: "set by the plan", layer_env: "from the environment ({name})",
-  layer_file: "from the configuration, line {name}", layer_default: "the built-in default", because: "“{why}”", instead: "instead of {value} {from}",
-  roll_back: "Roll back", rolling: "Rolling back… {s} s", resume: "Resume",
+  layer_file: "from the configuration, line {name}", layer_default: "the built-in default", because: "“{why}”", instead: "instead of {value} {origin}",
+  roll_back: "Roll back", waiting: "Waiting for every worker… {s} s", resume: "Resume",
   roll_back_q: "Send everybody to legacy?", roll_back_text: "At once, on every worker and every route, and until somebody resumes. Nothing else changes.",
   resume_q: "Let go of the rollback?", resume_text: "{percent} of clients go to domain again at once.",
   done_back: "Rolled back in {took}: all {n} workers acknowledged ({seen} as seen from here).", was_back: "It was rolled back already; all {n} workers acknowledged again in {took}.",
@@ -26,18 +26,18 @@ const EN = {
   health: "Health", backend: "Backend {name}", up: "up", down: "down", workers: "Workers", in_force_on: "{n} ready, all with what is in force", store: "State store", saved: "saved", not_saved: "not saved yet", config: "Configuration", ok: "in force", config_refused: "last reload refused", restart_needed: "needs a restart: {what}",
   process: "Splitter", process_is: "{version}, up for {time}", is_ejected: "ejected", counted: "In 15 minutes",
   counted_are: "{fallbacks} fallbacks, {mismatches} mirror mismatches",
-  audit: "What was changed", when: "When", who: "Who", what: "What", from_to: "From → to", why: "Why", no_events: "Nothing yet",
+  audit: "What was changed", when: "When", who: "Who", what: "What", from_to: "From → to", why: "Why", no_events: "Nothing yet", units: "d h min s", colon: ": ",
 };
 
 const ZH = {
   title: "分流器", skip: "跳到正文", language: "语言", loading: "加载中…", problems: "问题",
   connecting: "正在连接…", live: "实时", lost: "连接已断开：以下为 {at} 的数据，正在重连…",
   of_clients: "的客户端使用 domain", would_be: "恢复后为 {percent}", back_by: "{who}，{at}", on: "domain 正在分担流量", off: "domain 已关闭", back: "已回滚：全部客户端使用 legacy",
-  ejected: "domain 不可用：全部客户端使用 legacy", state_waits: "状态读取成功之前，不会有流量进入 domain",
+  ejected: "domain 不可用：全部客户端使用 legacy",
   measured: "目前 domain 处理了 {share}，总计 {rate} 个请求/秒",
   layer_operator: "由 {who} 设置", layer_plan: "由计划设置", layer_env: "来自环境变量 {name}",
-  layer_file: "来自配置文件第 {name} 行", layer_default: "内置默认值", because: "“{why}”", instead: "代替 {value}（{from}）",
-  roll_back: "立即回滚", rolling: "正在回滚… {s} 秒", resume: "恢复",
+  layer_file: "来自配置文件第 {name} 行", layer_default: "内置默认值", because: "“{why}”", instead: "代替 {value}（{origin}）",
+  roll_back: "立即回滚", waiting: "正在等待全部工作进程确认… {s} 秒", resume: "恢复",
   roll_back_q: "让全部客户端回到 legacy？", roll_back_text: "立即对所有工作进程和所有路由生效，直到有人恢复为止。其他设置不变。",
   resume_q: "解除回滚？", resume_text: "{percent} 的客户端将立即重新使用 domain。",
   done_back: "回滚完成，用时 {took}：全部 {n} 个工作进程已确认（从本页看为 {seen}）。", was_back: "此前已回滚；全部 {n} 个工作进程再次确认，用时 {took}。",
@@ -54,7 +54,7 @@ const ZH = {
   health: "健康状况", backend: "后端 {name}", up: "正常", down: "不可用", workers: "工作进程", in_force_on: "{n} 个就绪，均已生效", store: "状态存储", saved: "已保存", not_saved: "尚未保存", config: "配置", ok: "已生效", config_refused: "上次重载被拒绝", restart_needed: "需要重启：{what}",
   process: "分流器", process_is: "{version}，已运行 {time}", is_ejected: "已摘除", counted: "15 分钟内",
   counted_are: "{fallbacks} 次回退，{mismatches} 次镜像不一致",
-  audit: "变更记录", when: "时间", who: "操作者", what: "内容", from_to: "从 → 到", why: "原因", no_events: "暂无",
+  audit: "变更记录", when: "时间", who: "操作者", what: "内容", from_to: "从 → 到", why: "原因", no_events: "暂无", units: "天 小时 分钟 秒", colon: "：",
 };
 
 const WORDS = { en: EN, zh: ZH };
@@ -67,7 +67,7 @@ function remembered() {
 }
 
 export function t(key, values = {}) {
-  return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return (WORDS[language][key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 /** Keys that one of the languages lacks, or whose values differ: for the tests. */
@@ -110,7 +110,7 @@ export function moment(at) {
 }
 
 export function lasting(value_s) {
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
-  const [name, size] = units.find(([, size]) => value_s >= size) ?? ["s", 1];
-  return `${number(value_s / size, size > 60 ? 1 : 0)} ${name}`;
+  const sizes_s = [86400, 3600, 60, 1], index = value_s < 1 ? 3 : sizes_s.findIndex(size_s => value_s >= size_s);
+  const size_s = sizes_s[index];
+  return `${number(value_s / size_s, size_s > 60 ? 1 : 0)} ${t("units").split(" ")[index]}`;
 }
