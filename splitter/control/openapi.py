@@ -44,7 +44,7 @@ def _content(schema: Json, media_type: str = "application/json") -> Json:
 
 
 def _error(status: str) -> Json:
-    """JSON; what could not be read as HTTP, or has a line of more than 8190 bytes, is refused before anybody could say so."""
+    """JSON; what could not be read as HTTP, or has a line above 8190 bytes, is refused before anybody could say so."""
     return _content(_ref("Error")) | (_content({"type": "string"}, "text/plain") if status == "400" else {})
 
 
