@@ -43,6 +43,11 @@ def _content(schema: Json, media_type: str = "application/json") -> Json:
     return {media_type: {"schema": schema}}
 
 
+def _error(status: str) -> Json:
+    """JSON; what could not be read as HTTP, or has a line of more than 8190 bytes, is refused before anybody could say so."""
+    return _content(_ref("Error")) | (_content({"type": "string"}, "text/plain") if status == "400" else {})
+
+
 def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -150,9 +155,7 @@ def document() -> Json:
         "paths": _paths(),
         "components": {
             "schemas": requests["$defs"] | answers["$defs"],
-            "responses": {
-                status: {"description": text, "content": _content(_ref("Error"))} for status, text in _ERRORS.items()
-            },
+            "responses": {status: {"description": text, "content": _error(status)} for status, text in _ERRORS.items()},
             "securitySchemes": {
                 "token": {
                     "type": "http",

@@ -151,7 +151,8 @@ class Hub:
             await asyncio.wait_for(self._listened_to.wait(), max(0.0, point_in_s))
 
     def _history(self) -> bytes:
-        return _message("history", {"every_s": POINT_EVERY_S, "bounds_s": BOUNDS_S, "points": tuple(self._points)})
+        told = {"at": when(time.time()), "every_s": POINT_EVERY_S, "bounds_s": BOUNDS_S, "points": tuple(self._points)}
+        return _message("history", told)
 
     def _changed(self) -> None:
         status = self._source.status()

@@ -285,7 +285,7 @@ async def test_plan_and_verdict_with_their_numbers(found: Splitter, browser: Bro
     status = json.loads(ask(found.admin_port, "/api/v1/rollout")[2])
     progress = PlanProgress(phase=Phase.WAITING, stage=1, held_s=7200, waiting_for="waits for a person")
     result = RuleResult(
-        Rule.ERROR_RATE, Outcome.FAIL, "error rate 7.9 % of 214 requests, limit 5 %", 0.05, 214, 0.079, 0.05, 0.12
+        Rule.ERROR_RATE, Outcome.FAIL, "error rate 7.9 % of 214 requests, limit 5 %", 214, value=0.079, limit=0.05
     )
     status |= {"plan": progress.to_json(), "guardrails": Verdict((result,)).to_json()}
 

@@ -201,10 +201,13 @@ async def test_a_fault_of_our_own_is_a_500_without_details(ops: Operators, monke
     assert "secret-detail" not in str(body)
 
 
-async def test_a_request_that_is_no_http(ops: Operators) -> None:
+@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1\r\nHost : x", b"GET /" + b"x" * 9000 + b" HTTP/1.1", b"nonsense"])
+async def test_a_request_that_is_no_http_is_refused_as_described(ops: Operators, request_line: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", ops.server.port)
-    writer.write(b"GET / HTTP/1.1\r\nHost : x\r\n\r\n")
+    writer.write(request_line + b"\r\n\r\n")
     assert (await reader.readline()).split()[1] == b"400"
+    assert b"content-type: text/plain" in (await reader.readuntil(b"\r\n\r\n")).lower()
+    assert "text/plain" in document()["components"]["responses"]["400"]["content"]
     writer.close()
 
 

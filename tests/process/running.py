@@ -158,6 +158,8 @@ def splitter(
 
         def ready() -> bool:
             assert process.poll() is None, log.read_text()
+            if environment.get("SPLITTER_ADMIN_LISTEN", "").startswith("unix:"):
+                return b'"event":"serving"' in log.read_bytes()
             with contextlib.suppress(OSError):  # on the admin port: the public one may speak TLS, or be a socket file
                 return bool(json.loads(ask(admin_port, "/api/v1/monitoring/health")[2])["state"] == "serving")
             return False

@@ -73,6 +73,7 @@ export class Charts {
     this.points = [];
     this.marks = [];
     this.bounds_s = [];
+    this.ahead_ms = 0;
     this.frames = [...CHARTS.map(chart => ({ ...frame(chart.name), chart })), frame("spread")];
     for (const one of this.frames) {
       one.details.addEventListener("toggle", () => this.draw());
@@ -83,10 +84,10 @@ export class Charts {
     new ResizeObserver(() => this.draw()).observe(container);
   }
 
-  /** All there is: points as the API gives them, and changes `{at_ms, isBack}`. */
-  show({ points = this.points, marks = this.marks, bounds_s = this.bounds_s }) {
-    const since_ms = Date.now() - SPAN_MS;
-    Object.assign(this, { bounds_s, marks, points: points.filter(point => Date.parse(point.at) > since_ms) });
+  /** All there is: points as the API gives them, and changes `{at_ms, isBack}`; `ahead_ms`: how far their clock is ahead of ours. */
+  show({ points = this.points, marks = this.marks, bounds_s = this.bounds_s, ahead_ms = this.ahead_ms }) {
+    const since_ms = Date.now() + ahead_ms - SPAN_MS;
+    Object.assign(this, { bounds_s, marks, ahead_ms, points: points.filter(point => Date.parse(point.at) > since_ms) });
     if (!this.frames[0].figure.isConnected) this.container.replaceChildren(...this.frames.map(one => one.figure));
     this.draw();
   }
@@ -101,7 +102,7 @@ export class Charts {
 
   draw() {
     if (!this.frames[0].figure.isConnected || this.container.clientWidth === 0) return;
-    this.now_ms = Date.now();
+    this.now_ms = Date.now() + this.ahead_ms;
     for (const one of this.frames) {
       one.title.textContent = t(one.name);
       one.summary.textContent = t("as_table");

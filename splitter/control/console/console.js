@@ -64,9 +64,11 @@ function showCounted() {
   if (known.status) showHealth(known.status, known.health, { fallbacks: sum("fallbacks"), mismatches: sum("mirror_mismatches") });
 }
 
-function showPoints(bounds_s) {
+/** `now`: the splitter's clock, by which points and changes are told; the browser's may be wrong. */
+function showPoints(now, bounds_s) {
+  const ahead_ms = Date.parse(now) - Date.now();
   const marks = known.events.map(event => ({ at_ms: Date.parse(event.when), isBack: event.to === "rolled back" }));
-  charts.show({ points: known.points, marks, ...(bounds_s && { bounds_s }) });
+  charts.show({ points: known.points, marks, ahead_ms, ...(bounds_s && { bounds_s }) });
   known.points = charts.points; // without those that have become too old
   showCounted();
 }
@@ -92,13 +94,13 @@ const heard = {
   status: take,
   event: note,
   stats(stats) { known.stats = stats; showMeasured(); },
-  history({ points, bounds_s }) {
+  history({ at: now, points, bounds_s }) {
     // A splitter that was started again has forgotten what this page has seen.
     const first = points[0]?.at ?? "9999";
     known.points = [...known.points.filter(point => point.at < first), ...points];
-    showPoints(bounds_s);
+    showPoints(now, bounds_s);
   },
-  point(point) { known.points.push(point); showPoints(); },
+  point(point) { known.points.push(point); showPoints(point.at); },
 };
 
 function onMessage(name, body) {
