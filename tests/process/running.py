@@ -104,7 +104,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def until(check: Callable[[], bool | list[Any]], timeout_s: float = 15) -> None:
+async def until(check: Callable[[], bool | list[Any]], timeout_s: float = 30) -> None:
     """Wait without keeping the load from running."""
     async with asyncio.timeout(timeout_s):
         while not await asyncio.to_thread(check):
