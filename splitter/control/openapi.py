@@ -44,7 +44,7 @@ def _content(schema: Json, media_type: str = "application/json") -> Json:
 
 
 def _error(status: str) -> Json:
-    """JSON; what could not be read as HTTP, or has a line above 8190 bytes, is refused before anybody could say so."""
+    """JSON; but what can't be read as HTTP, or has a line of more than 8190 bytes, is refused before that, in plain text."""
     return _content(_ref("Error")) | (_content({"type": "string"}, "text/plain") if status == "400" else {})
 
 
@@ -100,8 +100,7 @@ _LAST_EVENT: Final = {
 }
 _STREAM: Final = (
     "Server-sent events. `status`: the state, at once and after every change; `event`: each new line of the audit list; "
-    "`stats`: requests per second, error rate and latencies of both sides, each second; `point`: the same of five seconds, "
-    "with latencies' histogram, fallbacks and mirror mismatches; `history`: the points of the last 15 minutes, at once."
+    "`stats`: requests per second, error rate and latencies of both sides, each second."
 )
 
 

@@ -17,7 +17,6 @@ from splitter.control.bodies import BodyError, Checked, Resume, Rollback, SetPer
         ('{"percent": 0}', 0.0),
         ('{"percent": 100}', 100.0),
         ('{"percent": 12.34}', 12.34),
-        ('{"percent": 0.5700000000000001}', 0.57),
         ('{"percent": 1e1}', 10.0),
         ('{"percent": 10.00}', 10.0),
         (' {"percent": 10, "route": null}\n', 10.0),
@@ -27,15 +26,14 @@ def test_percents(text: str, percent: float) -> None:
     assert read(SetPercent, text.encode()) == SetPercent(percent=percent)
 
 
-def test_every_two_decimals_however_they_were_worked_out() -> None:
+def test_every_two_decimals() -> None:
     for hundredths in range(10_001):
-        body = read(SetPercent, json.dumps({"percent": hundredths * 0.01}).encode())
-        assert body.percent == hundredths / 100
+        assert read(SetPercent, json.dumps({"percent": hundredths / 100}).encode()).percent == hundredths / 100
 
 
 def test_nothing_at_all_is_an_empty_object() -> None:
     assert read(Rollback, b"") == read(Rollback, b"{}") == Rollback(reason="")
-    assert read(Resume, b" \n") == Resume(reason="", from_stage=None)
+    assert read(Resume, b"") == Resume(reason="", from_stage=None)
 
 
 def test_an_integer_may_be_written_with_a_point() -> None:
@@ -52,6 +50,12 @@ def test_a_reason_loses_the_blanks_around_it() -> None:
         (SetPercent, "", 422, "percent is required"),
         (SetPercent, "{}", 422, "percent is required"),
         (SetPercent, '{"percent": 12.345}', 422, "percent has at most two decimals (one bucket is 0.01 %), not 12.345"),
+        (
+            SetPercent,
+            '{"percent": 0.5700000000000001}',
+            422,
+            "percent has at most two decimals (one bucket is 0.01 %), not 0.5700000000000001",
+        ),
         (SetPercent, '{"percent": "10"}', 422, 'percent must be a number, not text: take the quotes away from "10"'),
         (SetPercent, '{"percent": true}', 422, "percent must be a percent from 0 to 100, not true"),
         (SetPercent, '{"percent": null}', 422, "percent has no value: give one, or take the key out"),
@@ -74,6 +78,7 @@ def test_a_reason_loses_the_blanks_around_it() -> None:
         (Rollback, "null", 422, "the body must be an object, not nothing"),
         (Rollback, '"x"', 422, 'the body must be an object, not "x"'),
         (Rollback, "{", 400, None),
+        (Rollback, " \n", 400, None),
         (Rollback, "reason=x", 400, None),
         (Rollback, '{"reason": "\\ud800"}', 400, None),
         (Resume, '{"from_stage": 0}', 422, "from_stage must be the number of a stage, counted from 1, not 0"),
