@@ -31,6 +31,6 @@ USER 10001:10001
 WORKDIR /var/lib/splitter
 EXPOSE 8000 8090
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/api/v1/monitoring/health/live', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8090/api/v1/monitoring/health/ready', timeout=2)"]
 STOPSIGNAL SIGTERM
 CMD ["splitter", "run"]

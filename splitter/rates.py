@@ -32,8 +32,24 @@ def rates(before: Stats, after: Stats, interval_s: float) -> dict[str, SideRates
     return {side: _side(before, after, side, interval_s) for side in SIDES}
 
 
+def latencies(before: Stats, after: Stats) -> dict[str, list[int]]:
+    """How many of each side's requests took how long: a count for each of `BOUNDS_S`, and one for what is above them."""
+    return {
+        side: [new - old for old, new in zip(_counts(before, side), _counts(after, side), strict=True)] for side in SIDES
+    }
+
+
+def incidents(before: Stats, after: Stats) -> dict[str, int]:
+    """What else happened: requests that legacy answered for domain, and mirrored answers that were not alike."""
+    mismatch = ("mismatch",)
+    return {
+        "fallbacks": _passed_on(after) - _passed_on(before),
+        "mirror_mismatches": after.mirrored.get(mismatch, 0) - before.mirrored.get(mismatch, 0),
+    }
+
+
 def _side(before: Stats, after: Stats, side: str, interval_s: float) -> SideRates:
-    counts = [new - old for old, new in zip(_counts(before, side), _counts(after, side), strict=True)]
+    counts = latencies(before, after)[side]
     answered = _answered(after, side) - _answered(before, side)
     failed = _failed(after, side) - _failed(before, side)
     asked = answered + (_passed_on(after) - _passed_on(before) if side == "domain" else 0)

@@ -10,6 +10,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# A machine that is busy may take its time for one example; hypothesis would call that a failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 CANNOT_RUN = "cannot run on CI:"
 

@@ -93,6 +93,10 @@ class AdminApi:
                 else:
                     app.router.add_route(method, spelled, handler)
 
+    async def start(self, _app: web.Application) -> None:
+        """For `on_startup`."""
+        self._hub.start()
+
     async def close(self, _app: web.Application) -> None:
         """For `on_shutdown`: streams would go on for ever."""
         self._hub.close()

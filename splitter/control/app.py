@@ -21,6 +21,7 @@ from splitter.config import Admin
 from splitter.control.admin import BODY_BYTES, AdminApi, explain_refusals
 from splitter.control.auth import Gate
 from splitter.control.certificates import CertificateWatch
+from splitter.control.console import add_console
 from splitter.control.controller import Controller
 from splitter.control.prober import Prober
 from splitter.control.replies import as_json, explain_errors, protect
@@ -85,6 +86,8 @@ def make_app(state: State, audience: Audience) -> web.Application:
         app.router.add_get(path, handler)
     if api is not None:
         api.add_routes(app)
+        add_console(app)
+        app.on_startup.append(api.start)
         app.on_shutdown.append(api.close)
     return app
 

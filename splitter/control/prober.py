@@ -52,14 +52,15 @@ class EndpointState:
         """Take in one probe's result, empty for good. True when it changed whether the endpoint is up."""
         if (fault == "") == self.up:
             self.in_a_row = 0
-            self.fault = ""
+            self.fault = fault
             return False
         self.in_a_row += 1
-        self.fault = fault
+        self.fault = fault or self.fault  # one good probe does not say what was wrong
         needed = self.settings.healthy_after if not self.up else self.settings.unhealthy_after
         if self.in_a_row < needed:
             return False
         self.up = not self.up
+        self.fault = "" if self.up else self.fault
         self.in_a_row = 0
         return True
 

@@ -216,7 +216,8 @@ class RequestHeadReader:
 
     def _new_shape(self, lines: bytes) -> Shape:
         shape = self._read_fields(lines, 1)
-        if len(lines) <= _BYTES_KEPT:
+        # With an id of the request or its trace in them these lines never come again.
+        if len(lines) <= _BYTES_KEPT and not shape.request_id and not shape.trace_id:
             if len(self._shapes) >= _KEPT:
                 self._shapes.clear()
             self._shapes[lines] = shape

@@ -1,6 +1,6 @@
 """One connection from a client: reads requests one after another, hands each to an exchange, writes what it answers.
 
-Owns: its transport, the reading and framing of requests, pipelining, keep-alive, lingering.
+Owns: the reading and framing of requests, pipelining, keep-alive. How it is written to and ends is `client_side`'s.
 Must not know: backends, buckets, retries.
 Invariants: at most one exchange at a time, so responses leave in the order of the requests; what the client has sent
 beyond the request in hand is kept as bytes, unparsed and bounded; nothing is written once the client has gone.
@@ -10,43 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-import struct
-from enum import Enum
-from math import inf
-from socket import SO_LINGER, SOL_SOCKET
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
 from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
-from splitter.proxy.flow import Hold, ReadGate, untaken_bytes
+from splitter.proxy.client_side import ClientSide, Phase
+from splitter.proxy.flow import Hold, untaken_bytes
 from splitter.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from splitter.http1.forwarding import Client
     from splitter.proxy.plane import DataPlane
     from splitter.proxy.relay import Exchange
     from splitter.routing import Backend
 
-_HIGH_WATER_BYTES: Final = 256 * 1024
-_LOW_WATER_BYTES: Final = 64 * 1024
 _PIPELINE_BYTES: Final = 64 * 1024
-_LINGER_S: Final = 5.0
-_STALLED_S: Final = 60.0
-"""As long as a backend may be silent in mid-response, a client may be in taking the last one."""
 # RFC 9112 section 2.2: empty lines before a request line are to be skipped.
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 _CR: Final = 0x0D
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-
-class Phase(Enum):
-    HEAD = "head"  # between requests, or in the middle of a head
-    BODY = "body"  # an exchange is under way and its request is not complete
-    WAIT = "wait"  # an exchange is under way and its request is complete
-    TUNNEL = "tunnel"
-    LINGER = "linger"  # the last response was sent; what still comes is thrown away
-    CLOSED = "closed"
 
 
 # Aliases: Python 3.11 takes 40 ns to find a member through its class, and a request asks a dozen times.
@@ -58,43 +39,18 @@ _LINGER: Final = Phase.LINGER
 _CLOSED: Final = Phase.CLOSED
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(ClientSide):
     """See the top of the file."""
 
     __slots__ = (
-        "_body_bytes",
-        "_buffer",
-        "_chunks",
-        "_exchange",
-        "_head_begun",
-        "_left_bytes",
-        "_peer",
-        "_phase",
-        "_plane",
-        "_proto",
-        "_pumping",
-        "_served",
-        "_tunnel",
-        "_untaken_bytes",
-        "_writable",
-        "client",
-        "deadline_s",
-        "gate",
-        "slot",
-        "transport",
-    )
-
-    transport: asyncio.Transport
-    gate: ReadGate
-    client: Client
+        "_body_bytes", "_chunks", "_exchange", "_head_begun", "_left_bytes", "_peer", "_proto", "_pumping", "_tunnel",
+    )  # fmt: skip
 
     def __init__(self, plane: DataPlane, peer: str | None = None, proto: bytes = b"http") -> None:
         """`peer`: the client's address where the connection is not its own; `proto`: http, or https."""
-        self._plane = plane
+        super().__init__(plane)
         self._peer = peer
         self._proto = proto
-        self._phase = _HEAD
-        self._buffer = b""
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._head_begun = False
@@ -102,18 +58,11 @@ class Downstream(asyncio.Protocol):
         self._body_bytes = 0
         self._chunks: ChunkedReader | None = None
         self._pumping = False
-        self._served = False
-        self._untaken_bytes = 0
-        self._writable = True
-        self.deadline_s = inf
-        self.slot = 0
 
     # --- asyncio ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
-        self.gate = ReadGate(self.transport)
+        self._take(transport)
         peer = self._peer
         if peer is None:
             name = transport.get_extra_info("peername")
@@ -188,48 +137,11 @@ class Downstream(asyncio.Protocol):
 
     # --- for the exchange ---
 
-    @property
-    def peer(self) -> str:
-        """The client's address, empty on a unix socket."""
-        return self.client.address
-
-    @property
-    def writable(self) -> bool:
-        return self._writable
-
-    def progressing(self) -> bool:
-        """Whether the client has taken some of what waits for it since this was last asked."""
-        before, self._untaken_bytes = self._untaken_bytes, untaken_bytes(self.transport)
-        return self._untaken_bytes < before
-
-    def busy(self) -> bool:
-        """Whether something would be lost by closing now."""
-        return self._phase is not _HEAD or bool(self._buffer)
-
-    def idle_s(self, now_s: float) -> float:
-        """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
-        if self.busy() or self.transport.get_write_buffer_size():
-            return 0.0
-        timeout_s = self._plane.keepalive_timeout_s if self._served else self._plane.first_byte_timeout_s
-        return max(0.0, now_s + timeout_s - self.deadline_s)
-
     def leave(self, backend: Backend) -> None:
         """End what streams from this backend."""
         served = self._tunnel or self._exchange
         if served is not None and served.backend is backend:
             served.cut()
-
-    def write(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            self._plane.stats.downstream_written_bytes += len(data)
-            self.transport.write(data)
-
-    def write_eof(self) -> None:
-        if not self.transport.is_closing() and self.transport.can_write_eof():
-            self.transport.write_eof()
-
-    def set_deadline(self, after_s: float) -> None:
-        self._plane.wheel.set(self, after_s)
 
     def on_exchange_done(self, *, keep_alive: bool) -> None:
         """The response is written. What comes next depends on whether the connection may go on."""
@@ -257,33 +169,6 @@ class Downstream(asyncio.Protocol):
         if early:
             tunnel.on_downstream_bytes(early)
 
-    def abort(self) -> None:
-        """Cut the connection so that the client can tell that its response is not complete."""
-        if self.transport.is_closing():
-            return
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET_ON_CLOSE)
-        self.transport.abort()
-
-    def close(self) -> None:
-        """Close once what was written is on its way."""
-        if not self.transport.is_closing():
-            self.transport.close()
-
-    def _linger(self) -> None:
-        # Closing with unread bytes makes the kernel send a reset, which may destroy the response on its way (RFC 9112
-        # section 9.6): stop writing, read on for a moment, then close.
-        self.gate.release(Hold.ANY)
-        all_read = self._phase is _WAIT and not self._buffer
-        self._phase = _LINGER
-        self._buffer = b""
-        self._watch_the_end()
-        if all_read:
-            self.close()
-        else:
-            self.write_eof()
-
     def end_tunnel(self) -> None:
         """Close once what was written is on its way, or the client takes no more of it."""
         if self._phase is _CLOSED:
@@ -292,22 +177,6 @@ class Downstream(asyncio.Protocol):
         self._phase = _LINGER
         self._watch_the_end()
         self.close()
-
-    def _watch_the_end(self) -> None:
-        self._untaken_bytes = untaken_bytes(self.transport)
-        self._plane.wheel.set(self, _STALLED_S if self.transport.get_write_buffer_size() else _LINGER_S)
-
-    def _close_when_taken(self) -> None:
-        """A client that still takes its last response may go on; one that does not, or only sends, is cut off."""
-        left, seen_before = self.transport.get_write_buffer_size(), self._untaken_bytes
-        lingers = self._phase is _LINGER
-        progressing = self.progressing() or (left and not seen_before)
-        if progressing and (left or lingers):
-            self._plane.wheel.set(self, _STALLED_S if left else _LINGER_S)
-        elif left or lingers:
-            self.transport.abort()
-        else:
-            self.transport.close()
 
     # --- reading ---
 

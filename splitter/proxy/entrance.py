@@ -63,7 +63,7 @@ class Connection(Protocol):
     def busy(self) -> bool:
         """Whether something would be lost by closing now."""
 
-    def idle_s(self, now_s: float) -> float:
+    def idle_s(self) -> float:
         """For how long nothing has happened on a connection that nobody needs; 0 for any other."""
 
     def set_deadline(self, after_s: float) -> None: ...
@@ -183,8 +183,7 @@ class Entrance:
 
     def _make_room(self) -> None:
         """Close the connections nobody has used for longest, as many as accepting needs to go on."""
-        now_s = self._clock()
-        idle = [(idle_s, one) for one in self.connections if (idle_s := one.idle_s(now_s)) >= _UNUSED_S]
+        idle = [(idle_s, one) for one in self.connections if (idle_s := one.idle_s()) >= _UNUSED_S]
         for _, connection in heapq.nlargest(max(1, self._most // _PART), idle, key=lambda found: found[0]):
             connection.close()
 

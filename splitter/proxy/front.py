@@ -112,8 +112,8 @@ class ProxyHeaderReader(asyncio.Protocol):
         """Nothing is lost by closing now: no request has begun."""
         return False
 
-    def idle_s(self, now_s: float) -> float:
-        return max(0.0, now_s + self._plane.limits.header_timeout_s - self.deadline_s)
+    def idle_s(self) -> float:
+        return max(0.0, self._plane.wheel.now_s + self._plane.limits.header_timeout_s - self.deadline_s)
 
     def set_deadline(self, after_s: float) -> None:
         self._plane.wheel.set(self, after_s)

@@ -354,8 +354,8 @@ class DataPlane:
             self.stats.judged.record(
                 decision.backend, decision.reason, decision.route, exchange.status, failure, latency_s, cut=cut
             )
-        trace_id = exchange.trace_id
-        if trace_id:
-            self.stats.show(decision.backend, decision.route, duration_s, trace_id.decode("latin-1"), self._unix_time())
+        if exchange.traceparent or exchange.head.shape.trace_id:
+            trace_id = exchange.trace_id.decode("latin-1")
+            self.stats.show(decision.backend, decision.route, duration_s, trace_id, self._unix_time())
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

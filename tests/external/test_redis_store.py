@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from splitter.control import redis_store
 from splitter.control.redis_store import CALL_S, REREAD_S, RedisStore
 from splitter.control.store import ConflictError, LostError, Stored
 from splitter.errors import StoreError
@@ -26,6 +27,12 @@ KEY = "splitter:cameras:state"
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     with redis_server(tmp_path) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where time is not what is tested, a machine with much else to do is no reason to fail."""
+    monkeypatch.setattr(redis_store, "CALL_S", 5.0)
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +105,7 @@ async def test_others_hear_of_a_save_at_once_and_of_a_lost_message_within_a_seco
         started_s = time.monotonic()
         first = await one.save(ONE, None)
         await other.news()
-        assert time.monotonic() - started_s < 0.1
+        assert time.monotonic() - started_s < REREAD_S * 0.8, "told, not found by reading again"
         started_s = time.monotonic()
         await one.news()
         assert time.monotonic() - started_s >= REREAD_S * 0.9, "it needs no telling of its own save"
@@ -165,10 +172,11 @@ async def test_away_and_back(server: RedisServer) -> None:
             await asyncio.sleep(0.05)
             await other.save(TWO, first)
             await waiting
-            assert time.monotonic() - started_s < 0.5, "it listens again"
+            assert time.monotonic() - started_s < REREAD_S * 0.8, "it listens again"
 
 
-async def test_one_that_answers_nothing_holds_up_nobody(server: RedisServer) -> None:
+async def test_one_that_answers_nothing_holds_up_nobody(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_store, "CALL_S", CALL_S)
     async with opened(server) as store:
         first = await store.save(ONE, None)
         await store.news()
@@ -198,8 +206,9 @@ async def test_only_one_holds_the_lease_and_a_dead_one_loses_it(server: RedisSer
             async with directly(server) as client:
                 assert 4000 < await client.pttl("splitter:cameras:lease") <= 5000
                 await asyncio.sleep(0.05)
+                left_ms = await client.pttl("splitter:cameras:lease")
                 assert await one.hold_lease()
-                assert await client.pttl("splitter:cameras:lease") > 4960, "renewed"
+                assert await client.pttl("splitter:cameras:lease") > left_ms, "renewed"
         assert await other.hold_lease(), "who stops lets it go"
         async with directly(server) as client:
             await client.delete("splitter:cameras:lease")  # as when its time has run out
@@ -241,5 +250,5 @@ async def test_a_name_that_is_not_known_is_an_error_in_time() -> None:
     started_s = time.monotonic()
     with pytest.raises(StoreError, match="no-such-host"):
         await store.load()
-    assert time.monotonic() - started_s < 2
+    assert time.monotonic() - started_s < 10
     await store.close()

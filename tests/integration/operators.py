@@ -36,12 +36,13 @@ rollout:
 
 @dataclass
 class NotedPlane:
-    """Takes note of every snapshot. While `gate` is clear, no snapshot comes into force."""
+    """Takes note of every snapshot. While `gate` is clear, no snapshot comes into force. `collected` counts readings."""
 
     snapshots: list[Snapshot] = field(default_factory=list)
     stats: Stats = field(default_factory=Stats)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     replaced: int = 0
+    collected: asyncio.Semaphore | None = None
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -53,6 +54,8 @@ class NotedPlane:
         return Published(2, self.replaced, time.monotonic() - started_s)
 
     async def collect(self) -> Totals:
+        if self.collected is not None:
+            self.collected.release()
         return Totals(self.stats, Gauges())
 
     def workers(self) -> Sequence[WorkerInfo]:

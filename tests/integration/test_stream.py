@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,44 @@ async def test_rates_each_second_while_somebody_listens(ops: Operators, monkeypa
     assert 0.003 < body["domain"]["p95_s"] <= 0.005
     assert body["legacy"] == {"requests_per_s": 0, "error_rate": None, "p50_s": None, "p95_s": None, "p99_s": None}
     listener.close()
+
+
+async def test_the_last_quarter_of_an_hour_also_for_who_comes_later(ops: Operators, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "SAMPLE_EVERY_S", 0.05)
+    monkeypatch.setattr(stream, "POINT_EVERY_S", 0.05)
+    first = await listen(ops)
+    assert [(await first.next())[0] for _ in range(2)] == ["status", "history"]
+    ops.plane.stats.record("domain", "bucket", "default", b"GET", 200, 0.004)
+    ops.plane.stats.record("legacy", "fallback", "default", b"GET", 200, 0.04)
+    ops.plane.stats.fall_back("timeout", "rescued")
+    ops.plane.stats.mirror("mismatch")
+    while not (point := (await first.next("point"))[1])["fallbacks"]:
+        pass
+    first.close()
+    later = await listen(ops)
+    _, history, version = await later.next("history")
+    assert version is None
+    assert [known for known in history["points"] if known["fallbacks"]] == [point]
+    assert point["mirror_mismatches"] == 1
+    assert [sum(point[side]["latency_counts"]) for side in ("legacy", "domain")] == [1, 1]
+    assert point["domain"]["latency_counts"].index(1) == history["bounds_s"].index(0.005)
+    assert datetime.fromisoformat(point["at"]).tzinfo is not None
+    later.close()
+
+
+async def test_points_are_taken_while_nobody_listens_and_old_ones_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "POINT_EVERY_S", 0.01)
+    monkeypatch.setattr(stream, "POINTS", 3)
+    async with operators(tmp_path) as ops:
+        collected = ops.plane.collected = asyncio.Semaphore(0)
+        for _ in range(6):
+            async with asyncio.timeout(5):
+                await collected.acquire()
+        listener = await listen(ops)
+        assert len((await listener.next("history"))[1]["points"]) == 3
+        listener.close()
 
 
 async def test_a_silent_stream_is_kept_alive(ops: Operators, monkeypatch: pytest.MonkeyPatch) -> None:

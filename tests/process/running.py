@@ -61,9 +61,8 @@ class Splitter:
 
     @property
     def cpu_s(self) -> float:
-        """User and system time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time of the supervisor and its workers so far."""
+        return sum(usage(self.process.pid).cpu_s.values())
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
@@ -105,7 +104,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def until(check: Callable[[], bool | list[Any]], timeout_s: float = 15) -> None:
+async def until(check: Callable[[], bool | list[Any]], timeout_s: float = 30) -> None:
     """Wait without keeping the load from running."""
     async with asyncio.timeout(timeout_s):
         while not await asyncio.to_thread(check):

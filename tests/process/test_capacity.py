@@ -19,7 +19,7 @@ from tests.process.running import Splitter, ask, backend, read_head, says, split
 
 KIB, MIB = 1 << 10, 1 << 20
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-QUIET = "access_log: {sample: 0}\nrollout: {percent: 0}\n"
+QUIET = "access_log: {sample: 0}\nrollout: {percent: 0}\nlisten: {workers: 1}\n"
 
 
 def legacy_at(port: int) -> dict[str, str]:
@@ -112,7 +112,7 @@ def test_slow_readers_cost_bounded_memory(tmp_path: Path, files: int) -> None:
             head = client.recv(4096)
             assert head.startswith(b"HTTP/1.1 200 OK\r\n")
             received = len(head.partition(b"\r\n\r\n")[2])
-            while received < 64 * MIB:
+            while received < 2 * MIB:
                 received += len(client.recv(MIB))
 
 
@@ -182,7 +182,7 @@ class Slow:
 
 def test_too_few_files_for_everybody(tmp_path: Path) -> None:
     slow = Slow()
-    config = "access_log: {sample: 0}\nrollout: {percent: 100}\nbackends: {domain: {eject: {consecutive_failures: 3}}}\n"
+    config = QUIET.replace("percent: 0", "percent: 100") + "backends: {domain: {eject: {consecutive_failures: 3}}}\n"
     with backend(slow.handle) as port, backend(says(b"legacy")) as legacy:
         urls = {"DOMAIN_URL": f"http://127.0.0.1:{port}", "LEGACY_URL": f"http://127.0.0.1:{legacy}"}
         with splitter(tmp_path, config, None, ["prlimit", "--nofile=80:80"], **urls) as running:

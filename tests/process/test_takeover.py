@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,36 @@ def test_two_living_splitters_do_not_share_a_port(tmp_path: Path, recorders: Rec
             assert f"{host}:{running.port} is in use" in done.stderr
         assert running.workers == before
         assert ask(running.port)[0] == 200
+
+
+async def test_one_of_two_on_a_port_is_killed_and_taken_over(tmp_path: Path, recorders: Recorders) -> None:
+    """With `listen.reuse_port` the other one is no obstacle, and is left alone."""
+    folders = [tmp_path / name for name in ("one", "other", "again")]
+    for folder in folders:
+        folder.mkdir()
+    config = HALF + "listen: {reuse_port: true}\n"
+    with ExitStack() as stack:
+        one = stack.enter_context(splitter(folders[0], config, **urls(recorders)))
+        listen = {"SPLITTER_LISTEN": f"127.0.0.1:{one.port}", "SPLITTER_WORKERS": "1"}
+        other = stack.enter_context(splitter(folders[1], config, **urls(recorders) | listen))
+        orphans, neighbours = one.workers, other.workers
+        async with load(one.port) as result:
+            await result.more(200)
+            one.process.kill()
+            one.process.wait()
+            await result.more(200)
+            again = urls(recorders) | same_place(one)
+            successor = await asyncio.to_thread(lambda: stack.enter_context(splitter(folders[2], config, **again)))
+            await until(lambda: not any(alive(pid) for pid in orphans))
+            await result.more(300)
+            assert other.workers == neighbours
+            for running in (successor, other):
+                running.process.send_signal(signal.SIGUSR1)
+                await until(partial(running.events, "rolled_back"))
+            answered_s = time.monotonic()
+            await result.more(200)
+            await asyncio.sleep(0.1)
+        assert (result.failures, result.refused, set(result.statuses)) == ([], 0, {200})
+        assert [time_s for time_s in recorders[1].arrivals if time_s > answered_s] == []
+        assert len(successor.events("worker_adopted")) == 2
+        assert len(successor.workers) == 2

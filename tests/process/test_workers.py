@@ -27,13 +27,13 @@ async def test_kill_9_of_a_worker_costs_what_it_had_in_flight(tmp_path: Path, re
             for _ in range(2):
                 await result.more(200)
                 victim = min(running.workers)
-                await asyncio.sleep(0.3)  # its totals are told four times a second
-                before = len(result.answers)
+                told = len(result.answers)
+                await asyncio.sleep(1)  # totals are told four times a second
                 os.kill(victim, signal.SIGKILL)
                 await until(partial(replaced, running, {victim}))
                 await result.more(200)
                 counted = await asyncio.to_thread(running.metric, "splitter_requests_total")
-                assert counted >= max(seen, before - 50), "totals of the dead are kept, and never go down"
+                assert counted >= max(seen, told), "totals of the dead are kept, and never go down"
                 seen = counted
         assert len(result.failures) <= 2 * 12, "at most one for each connection and kill"
         assert result.refused == 0, "the socket outlives its worker"

@@ -37,7 +37,7 @@ class Load:
     def statuses(self) -> Counter[int]:
         return Counter(answer.status for answer in self.answers)
 
-    async def more(self, count: int, timeout_s: float = 15) -> None:
+    async def more(self, count: int, timeout_s: float = 30) -> None:
         """Wait until so many further requests have been answered."""
         wanted = len(self.answers) + count
         async with asyncio.timeout(timeout_s):

@@ -21,6 +21,15 @@ def test_heads_that_are_all_different_are_not_all_remembered() -> None:
     assert len(NAMES) <= 4096
 
 
+def test_heads_that_never_come_again_push_no_others_out() -> None:
+    requests = RequestHeadReader(HeadLimits(64 * 1024, 16 * 1024, 200))
+    requests.read(b"GET / HTTP/1.1\r\nHost: a\r\nX-User-Id: u\r\n\r\n")
+    for number in range(3000):
+        requests.read(b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: %d\r\n\r\n" % number)
+        requests.read(b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-%032x-%016x-01\r\n\r\n" % (number + 1, 1))
+    assert list(requests._shapes) == [b"Host: a\r\nX-User-Id: u\r\n\r\n"]
+
+
 def test_large_heads_are_not_remembered_at_all() -> None:
     requests = RequestHeadReader(HeadLimits(64 * 1024, 16 * 1024, 200))
     responses = ResponseHeadReader(200)

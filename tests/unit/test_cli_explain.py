@@ -54,6 +54,14 @@ def outcome(*arguments: str) -> tuple[str, str, str]:
     return answer["backend"], answer["reason"], answer["route"]
 
 
+def test_the_clients_address_is_read_where_the_configuration_says(tmp_path: Path) -> None:
+    fields = ("-H", "Forwarded: for=192.0.2.8", "-H", "X-Forwarded-For: 192.0.2.9", "--client-ip", "10.1.1.1")
+    for forwarded, address in (("rfc7239", "192.0.2.8"), ("x", "192.0.2.9"), ("both", "192.0.2.9")):
+        listen = f"listen: {{trusted_proxies: [10.0.0.0/8], forwarded: {forwarded}}}"
+        (tmp_path / "a.yaml").write_text(CONFIG.replace("listen: {trusted_proxies: [10.0.0.0/8]}", listen), "utf-8")
+        assert told("--url", "/", *fields)["key"] == address
+
+
 def test_all_that_is_told_about_a_key() -> None:
     assert told("--key", "alice") == {
         "backend": "legacy",

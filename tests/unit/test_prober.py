@@ -27,6 +27,12 @@ def test_why_it_is_down_is_kept() -> None:
     state = endpoint(unhealthy_after=1)
     state.observe("answered 500")
     assert (state.up, state.fault) == (False, "answered 500")
+    state.observe("answered 503")
+    assert (state.up, state.fault) == (False, "answered 503"), "the newest reason"
+    state.observe("")
+    assert (state.up, state.fault) == (False, "answered 503")
+    state.observe("")
+    assert (state.up, state.fault) == (True, "")
 
 
 async def test_probes_tell_of_a_backend_that_goes_and_comes() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitter.rates import SideRates, quantile, rates
+from splitter.rates import SideRates, incidents, latencies, quantile, rates
 from splitter.stats import BOUNDS_S, Histogram, Stats
 
 
@@ -33,6 +33,20 @@ def test_both_sides_between_two_readings() -> None:
     assert (domain.requests_per_s, domain.error_rate) == (2.0, 2 / 5)
     assert (domain.p50_s, domain.p95_s, domain.p99_s) == pytest.approx((0.0015, 0.00195, 0.00199))
     assert (found["legacy"].requests_per_s, found["legacy"].error_rate) == (5.5, 0.0)
+
+
+def test_latencies_and_incidents_between_two_readings() -> None:
+    before = totals(("legacy", "bucket", 200, 0.004), ("domain", "bucket", 200, 9000.0))
+    after = totals(*[("legacy", "bucket", 200, 0.004)] * 3, *[("domain", "bucket", 200, 9000.0)] * 2)
+    for stats in (before, after, after, after):
+        stats.fall_back("timeout", "rescued")
+        stats.fall_back("timeout", "refused")
+        stats.mirror("mismatch")
+        stats.mirror("match")
+    found = latencies(before, after)
+    assert found["legacy"] == [2 if bound == 0.005 else 0 for bound in BOUNDS_S] + [0]
+    assert found["domain"] == [0] * len(BOUNDS_S) + [1]
+    assert incidents(before, after) == {"fallbacks": 2, "mirror_mismatches": 2}
 
 
 def test_nothing_happened() -> None:

@@ -1,0 +1,116 @@
+// Every sentence of the page, in both languages, and how numbers and times are written.
+// What the splitter says itself (reasons, faults) is shown as it says it.
+
+const EN = {
+  title: "Splitter", skip: "Skip to the content", language: "Language", loading: "Loading…", problems: "Problems",
+  connecting: "Connecting…", live: "Live", lost: "No connection: what is shown is from {at}. Trying again…",
+  of_clients: "of clients go to domain", would_be: "{percent} of clients once resumed", back_by: "by {who}, {at}", on: "Domain gets its share", off: "Domain is switched off", back: "Rolled back: everybody is on legacy",
+  ejected: "Domain is down: everybody is on legacy",
+  measured: "Just now domain answered {share} of {rate} requests/s",
+  layer_operator: "set by {who}", layer_plan: "set by the plan", layer_env: "from the environment ({name})",
+  layer_file: "from the configuration, line {name}", layer_default: "the built-in default", because: "“{why}”", instead: "instead of {value} {origin}",
+  roll_back: "Roll back", waiting: "Waiting for every worker… {s} s", resume: "Resume",
+  roll_back_q: "Send everybody to legacy?", roll_back_text: "At once, on every worker and every route, and until somebody resumes. Nothing else changes.",
+  resume_q: "Let go of the rollback?", resume_text: "{percent} of clients go to domain again at once.",
+  done_back: "Rolled back in {took}: all {n} workers acknowledged ({seen} as seen from here).", was_back: "It was rolled back already; all {n} workers acknowledged again in {took}.",
+  replaced: "{n} did not answer in time and were replaced.", unsaved: "It is being saved; under Health it says when it is.",
+  done_resume: "Resumed in {took}: all {n} workers acknowledged.", done_set: "{percent} in force on all {n} workers after {took}.", same_set: "It was {percent} already.",
+  no_answer: "No answer from the splitter. Try `splitter rollback` on its machine, or USE_DOMAIN_SERVICE=false.", refused: "Refused: {why}",
+  cancel: "Cancel", reason: "Reason (for the list of changes)", token_title: "Admin token", token: "Token", send: "Send",
+  token_why: "Changing anything wants the token of SPLITTER_ADMIN_TOKEN.", token_wrong: "That token is wrong. Try again.", token_kept: "Kept in this tab until it is closed; sent only to this splitter.",
+  last_15: "The last 15 minutes", a_change: "a change", no_charts: "Charts come with the live connection.", as_table: "As a table", time: "Time",
+  rps: "Requests per second", errors: "Error rate", p50: "Latency, p50", p95: "Latency, p95", p99: "Latency, p99", spread: "Latencies, side by side", up_to: "Up to", nothing: "no requests yet", minutes_ago: "−{n} min", now: "now",
+  percents: "Percent", of: "Of", percent: "Percent", set_by: "Set by", set: "Set", everybody: "all clients", route: "route {name}", bad_percent: "A number from 0 to 100, with at most two decimals.",
+  plan: "Plan", guardrails: "Guardrails", rule: "Rule", verdict: "Verdict", figure: "Figure", limit: "Limit", stage_of: "Stage {n} of {m}, {phase}", stage_only: "Stage {n}, {phase}", hold_left: "{left} of its hold left", held: "held for {time}",
+  pass: "pass", fail: "fail", no_data: "no data",
+  health: "Health", backend: "Backend {name}", up: "up", down: "down", workers: "Workers", in_force_on: "{n} ready, all with what is in force", store: "State store", saved: "saved", not_saved: "not saved yet", config: "Configuration", ok: "in force", config_refused: "last reload refused", restart_needed: "needs a restart: {what}",
+  process: "Splitter", process_is: "{version}, up for {time}", is_ejected: "ejected", counted: "In 15 minutes",
+  counted_are: "{fallbacks} fallbacks, {mismatches} mirror mismatches",
+  audit: "What was changed", when: "When", who: "Who", what: "What", from_to: "From → to", why: "Why", no_events: "Nothing yet", units: "d h min s", colon: ": ",
+};
+
+const ZH = {
+  title: "分流器", skip: "跳到正文", language: "语言", loading: "加载中…", problems: "问题",
+  connecting: "正在连接…", live: "实时", lost: "连接已断开：以下为 {at} 的数据，正在重连…",
+  of_clients: "的客户端使用 domain", would_be: "恢复后为 {percent}", back_by: "{who}，{at}", on: "domain 正在分担流量", off: "domain 已关闭", back: "已回滚：全部客户端使用 legacy",
+  ejected: "domain 不可用：全部客户端使用 legacy",
+  measured: "目前 domain 处理了 {share}，总计 {rate} 个请求/秒",
+  layer_operator: "由 {who} 设置", layer_plan: "由计划设置", layer_env: "来自环境变量 {name}",
+  layer_file: "来自配置文件第 {name} 行", layer_default: "内置默认值", because: "“{why}”", instead: "代替 {value}（{origin}）",
+  roll_back: "立即回滚", waiting: "正在等待全部工作进程确认… {s} 秒", resume: "恢复",
+  roll_back_q: "让全部客户端回到 legacy？", roll_back_text: "立即对所有工作进程和所有路由生效，直到有人恢复为止。其他设置不变。",
+  resume_q: "解除回滚？", resume_text: "{percent} 的客户端将立即重新使用 domain。",
+  done_back: "回滚完成，用时 {took}：全部 {n} 个工作进程已确认（从本页看为 {seen}）。", was_back: "此前已回滚；全部 {n} 个工作进程再次确认，用时 {took}。",
+  replaced: "{n} 个未及时应答，已被替换。", unsaved: "正在保存；保存结果见“健康状况”。",
+  done_resume: "已恢复，用时 {took}：全部 {n} 个工作进程已确认。", done_set: "{percent} 已在全部 {n} 个工作进程生效，用时 {took}。", same_set: "原本就是 {percent}。",
+  no_answer: "分流器没有应答。请在其主机上运行 `splitter rollback`，或设置 USE_DOMAIN_SERVICE=false。", refused: "被拒绝：{why}",
+  cancel: "取消", reason: "原因（写入变更记录）", token_title: "管理令牌", token: "令牌", send: "发送",
+  token_why: "更改需要 SPLITTER_ADMIN_TOKEN 的令牌。", token_wrong: "令牌不正确，请重试。", token_kept: "仅保存在此标签页中，关闭即清除；只发送给本分流器。",
+  last_15: "最近 15 分钟", a_change: "变更", no_charts: "建立实时连接后显示图表。", as_table: "以表格显示", time: "时间",
+  rps: "每秒请求数", errors: "错误率", p50: "延迟 p50", p95: "延迟 p95", p99: "延迟 p99", spread: "延迟分布对比", up_to: "不超过", nothing: "尚无请求", minutes_ago: "{n} 分钟前", now: "现在",
+  percents: "百分比", of: "对象", percent: "百分比", set_by: "来源", set: "设置", everybody: "全部客户端", route: "路由 {name}", bad_percent: "请输入 0 到 100 的数字，最多两位小数。",
+  plan: "计划", guardrails: "护栏", rule: "规则", verdict: "结论", figure: "数值", limit: "上限/下限", stage_of: "第 {n} 阶段，共 {m} 阶段，{phase}", stage_only: "第 {n} 阶段，{phase}", hold_left: "还需保持 {left}", held: "已保持 {time}",
+  pass: "通过", fail: "未通过", no_data: "数据不足",
+  health: "健康状况", backend: "后端 {name}", up: "正常", down: "不可用", workers: "工作进程", in_force_on: "{n} 个就绪，均已生效", store: "状态存储", saved: "已保存", not_saved: "尚未保存", config: "配置", ok: "已生效", config_refused: "上次重载被拒绝", restart_needed: "需要重启：{what}",
+  process: "分流器", process_is: "{version}，已运行 {time}", is_ejected: "已摘除", counted: "15 分钟内",
+  counted_are: "{fallbacks} 次回退，{mismatches} 次镜像不一致",
+  audit: "变更记录", when: "时间", who: "操作者", what: "内容", from_to: "从 → 到", why: "原因", no_events: "暂无", units: "天 小时 分钟 秒", colon: "：",
+};
+
+const WORDS = { en: EN, zh: ZH };
+const KEPT = "splitter.language";
+const listeners = new Set();
+let language = remembered() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
+
+function remembered() {
+  try { const kept = localStorage.getItem(KEPT); return kept in WORDS ? kept : null; } catch { return null; }
+}
+
+export function t(key, values = {}) {
+  return (WORDS[language][key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+/** Keys that one of the languages lacks, or whose values differ: for the tests. */
+export function gaps() {
+  const names = text => (text?.match(/\{\w+\}/g) ?? []).toSorted().join();
+  return [...new Set(Object.values(WORDS).flatMap(Object.keys))].filter(key => names(EN[key]) !== names(ZH[key]) || !EN[key] || !ZH[key]);
+}
+
+export function onLanguage(listener) { listeners.add(listener); }
+
+export function say() {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  document.title = t("title");
+  for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of document.querySelectorAll("[data-t-label]")) element.setAttribute("aria-label", t(element.dataset.tLabel));
+}
+
+export function startLanguage(select) {
+  select.value = language;
+  select.addEventListener("change", () => {
+    language = select.value;
+    try { localStorage.setItem(KEPT, language); } catch { /* remembered for this visit only */ }
+    say();
+    for (const listener of listeners) listener();
+  });
+  say();
+}
+
+const locale = () => (language === "zh" ? "zh-CN" : "en-GB");
+export const number = (value, digits = 2) => value.toLocaleString(locale(), { maximumFractionDigits: digits });
+export const percent = (value, digits = 2) => `${number(value, digits)} %`;
+export const share = value => (value === null ? "–" : percent(value * 100));
+export const rate = value => number(value, value < 10 ? 1 : 0);
+export const duration = value_s => value_s === null ? "–" : value_s < 1 ? `${number(value_s * 1000, value_s < 0.1 ? 1 : 0)} ms` : `${number(value_s)} s`;
+export const clock = at => new Date(at).toLocaleTimeString(locale());
+
+export function moment(at) {
+  const then = new Date(at), isToday = then.toDateString() === new Date().toDateString();
+  return isToday ? clock(at) : then.toLocaleString(locale(), { dateStyle: "medium", timeStyle: "medium" });
+}
+
+export function lasting(value_s) {
+  const sizes_s = [86400, 3600, 60, 1], index = value_s < 1 ? 3 : sizes_s.findIndex(size_s => value_s >= size_s);
+  const size_s = sizes_s[index];
+  return `${number(value_s / size_s, size_s > 60 ? 1 : 0)} ${t("units").split(" ")[index]}`;
+}
