@@ -105,7 +105,7 @@ def test_a_failure_of_domain_is_a_line_and_a_storm_of_them_is_not_one_of_lines(t
     with backend(hangs_up) as port:
         urls = {"LEGACY_URL": legacy, "DOMAIN_URL": f"http://127.0.0.1:{port}"}
         config = (
-            "rollout: {percent: 100}\naccess_log: {sample: 0}\nfallback: {budget: 1}\n"
+            "listen: {workers: 1}\nrollout: {percent: 100}\naccess_log: {sample: 0}\nfallback: {budget: 1}\n"
             "backends: {domain: {eject: {consecutive_failures: 40, for: 10m}}}\n"
         )
         with splitter(tmp_path, config, **urls) as running:
