@@ -30,6 +30,7 @@ from splitter.snapshot import Plane, Published, Snapshot
 from splitter.state import (
     CONFIG,
     GLOBAL,
+    Event,
     InForce,
     Latch,
     Record,
@@ -340,6 +341,10 @@ class Controller:
     def events(self) -> Sequence[Mapping[str, Any]]:
         """The audit list, oldest first: version, when, who, what, why, from, to."""
         return [event_line(event) for event in self._keeper.record.events]
+
+    def take_made(self) -> tuple[Event, ...]:
+        """The events this splitter itself has made since this was last asked, to be told outside."""
+        return self._keeper.take_made()
 
     def status(self) -> dict[str, Any]:
         """The body of GET /api/v1/rollout."""
