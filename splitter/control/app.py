@@ -23,6 +23,7 @@ from splitter.control.auth import Gate
 from splitter.control.certificates import CertificateWatch
 from splitter.control.console import add_console
 from splitter.control.controller import Controller
+from splitter.control.hooks import Hooks
 from splitter.control.prober import Prober
 from splitter.control.replies import as_json, explain_errors, protect
 from splitter.control.stream import Hub
@@ -62,6 +63,7 @@ class State:
     started_s: float
     life: Life = Life.STARTING
     certificates: CertificateWatch | None = None
+    hooks: Hooks | None = None
 
 
 class Audience(Enum):
@@ -187,6 +189,7 @@ async def _metrics(request: web.Request) -> web.Response:
         config_ok=not controller.reload_fault,
         state_store_up=controller.store_up,
         admin_refused=state.gate.refused,
+        hook_deliveries=state.hooks.deliveries if state.hooks is not None else {},
         workers=totals.workers,
         deaths=totals.deaths,
         usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),

@@ -34,6 +34,7 @@ from splitter.state import (
     CONFIG,
     GLOBAL,
     HELD,
+    Event,
     InForce,
     Latch,
     Record,
@@ -368,6 +369,10 @@ class Controller:
     def events(self) -> Sequence[Mapping[str, Any]]:
         """The audit list, oldest first: version, when, who, what, why, from, to."""
         return [event_line(event) for event in self._keeper.record.events if event.what != HELD]
+
+    def take_made(self) -> tuple[Event, ...]:
+        """The events this splitter itself has made since this was last asked, to be told outside."""
+        return tuple(event for event in self._keeper.take_made() if event.what != HELD)
 
     def status(self) -> dict[str, Any]:
         """The body of GET /api/v1/rollout."""

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import structlog
 
 from splitter.control.controller import Controller
+from splitter.control.hooks import ASK_EVERY_S
 from splitter.errors import IllegalTransition, StoreError
 from splitter.jury import Finding, Jury
 from splitter.progress import IN_FORCE, Gate, Phase
@@ -32,8 +33,6 @@ TICK_S: Final = 1.0
 """How often time is let pass for the plan."""
 REPORT_S: Final = 0.25
 """How long a report is waited for; a plane in this process makes none, so it is looked at as often."""
-CONFIRM_EVERY_S: Final = 30.0
-"""Between two questions to a stage's hook."""
 
 
 class Confirms(Protocol):
@@ -214,7 +213,7 @@ class Pilot:
             return  # somebody else has moved it meanwhile
         if why_not:
             self._log.info("not_confirmed", stage=stage + 1, why=why_not)
-            await asyncio.sleep(CONFIRM_EVERY_S)
+            await asyncio.sleep(ASK_EVERY_S)
             return
         try:
             await controller.steer(Event.CONFIRM, "hook", "said yes")

@@ -25,6 +25,9 @@ RELOAD_OUTCOMES: Final = ("ok", "failed")
 ADMIN_REFUSALS: Final = ("no_token", "wrong_token", "too_many", "host", "cross_site", "media_type")
 """Why the admin side let somebody not in: the causes of `splitter.control.auth`."""
 
+HOOK_OUTCOMES: Final = ("delivered", "retried", "failed", "dropped")
+"""What became of a delivery: taken; to be tried again; refused, or given up; lost to a full queue, a stop or an edit."""
+
 VERDICTS: Final = {"fail": -1, "no_data": 0, "pass": 1}
 """What a guardrail says, and the number that a graph shows for it."""
 
@@ -52,7 +55,7 @@ class Reading:
     `backend_up` by backend. `plan_step` counts stages from 0, -1 without a plan in progress; `plan_hold_left_s` is how long
     the stage still lasts at least. `guardrails` by rule, `rollbacks` by who and `config_reloads` by outcome: words that are
     not in the closed sets above are counted as `other`. `rollback_durations`: from the decision until in force on all
-    workers. `admin_refused` by cause. `deaths`: of workers that had to be replaced.
+    workers. `admin_refused` by cause. `hook_deliveries` by outcome. `deaths`: of workers that had to be replaced.
     """
 
     stats: Stats
@@ -71,6 +74,7 @@ class Reading:
     config_ok: bool = True
     state_store_up: bool = True
     admin_refused: Counts = field(default_factory=dict)
+    hook_deliveries: Counts = field(default_factory=dict)
     workers: Sequence[WorkerInfo] = ()
     deaths: Mapping[Death, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)

@@ -33,6 +33,7 @@ from splitter.metrics.families import (
 from splitter.metrics.reading import (
     ADMIN_REFUSALS,
     GUARDRAIL_RULES,
+    HOOK_OUTCOMES,
     RELOAD_OUTCOMES,
     ROLLBACK_BY,
     VERDICTS,
@@ -263,6 +264,14 @@ FAMILIES: Final = (
         "Requests to the admin side that were refused for who asked: wrong tokens, wrong names, pages of other sites.",
         lambda reading: _closed(reading.admin_refused, ADMIN_REFUSALS),
         (Label("cause", ADMIN_REFUSALS),),
+    ),
+    Family(
+        "splitter_hook_deliveries_total",
+        Kind.COUNTER,
+        "Deliveries to hooks, by what became of a try: `retried` is tried again, `failed` was refused or given up; `dropped`"
+        " was lost to a full queue, a stop or an edit.",
+        lambda reading: _closed(reading.hook_deliveries, HOOK_OUTCOMES),
+        (Label("outcome", HOOK_OUTCOMES),),
     ),
     Family(
         "splitter_workers",

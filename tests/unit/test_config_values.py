@@ -72,6 +72,7 @@ rollout.salt: ""
 rollout.force: open
 rollout.routes: []
 rollout.plan: []
+rollout.confirm_secret_env: null
 rollout.count_time_away: false
 rollout.tunnel_grace: null
 guardrails.window: 1m
@@ -88,6 +89,7 @@ guardrails.latency_margin: 0s
 guardrails.mix_drift_max: null
 guardrails.consecutive_failures: 20
 guardrails.action: rollback
+hooks: []
 fallback.on: [connect, timeout, reset, "502", "503", "504"]
 fallback.methods: [GET, HEAD, OPTIONS, PUT, DELETE]
 fallback.idempotency_key: false
