@@ -7,7 +7,7 @@ Invariants: stages count from 1 here, as people count; times are UTC in ISO 8601
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from splitter.config import Guardrails, Rollout
 from splitter.control.times import when
@@ -15,9 +15,6 @@ from splitter.jury import Finding
 from splitter.metrics import GuardrailReading
 from splitter.progress import IN_FORCE, Phase, PlanProgress
 from splitter.rollout import percents, possible
-
-_ON: Final = frozenset({Phase.RUNNING, Phase.WAITING})
-"""Phases in which the plan goes on without anybody taking up what stopped it."""
 
 
 def plan_document(rollout: Rollout, progress: PlanProgress, now_s: float) -> dict[str, Any] | None:
@@ -41,7 +38,7 @@ def plan_document(rollout: Rollout, progress: PlanProgress, now_s: float) -> dic
 def _stages(rollout: Rollout, progress: PlanProgress, now_s: float) -> list[dict[str, Any]]:
     """Each stage, and when it ends at the earliest while the plan is on its way."""
     is_in_force, plan = progress.phase in IN_FORCE, rollout.plan
-    at_s: float | None = now_s + (_hold_left_s(rollout, progress) or 0.0) if progress.phase in _ON else None
+    at_s: float | None = now_s + (_hold_left_s(rollout, progress) or 0.0) if progress.phase is Phase.RUNNING else None
     told = []
     for index, stage in enumerate(plan):
         is_over = is_in_force and (index < progress.stage or progress.phase is Phase.COMPLETED)
