@@ -77,7 +77,7 @@ def guardrails_document(guardrails: Guardrails, finding: Finding | None) -> dict
         "stage": None if finding is None else {"outcome": finding.stage.outcome.value, "sentence": finding.stage.sentence},
         "bad_windows": 0 if finding is None else finding.bad_windows,
         "bad_windows_max": guardrails.bad_windows,
-        "blamed": None if finding is None or finding.blamed is None else finding.blamed.sentence,
+        "bad": None if finding is None or finding.bad is None else finding.bad.sentence,
     }
 
 
