@@ -25,7 +25,7 @@ from splitter.jury import Finding, Jury
 from splitter.progress import IN_FORCE, Gate, Phase
 from splitter.rollout import Event, shut_gates
 from splitter.routing import Backend
-from splitter.snapshot import Plane
+from splitter.snapshot import Witness
 from splitter.tasks import Tasks
 from splitter.verdict import Limits, Rule, RuleResult, limits_of
 
@@ -58,7 +58,7 @@ class Pilot:
     """See the top of the file. `clock` counts seconds from any point."""
 
     def __init__(
-        self, controller: Controller, plane: Plane, confirms: Confirms, tasks: Tasks, clock: Callable[[], float]
+        self, controller: Controller, plane: Witness, confirms: Confirms, tasks: Tasks, clock: Callable[[], float]
     ) -> None:
         self._controller = controller
         self._plane = plane

@@ -13,7 +13,6 @@ from splitter.config import Config, parse
 from splitter.control.controller import Controller
 from splitter.control.keeper import EMPTY_S
 from splitter.errors import IllegalTransition, StoreError
-from splitter.judged import Judged
 from splitter.rollout import Event as PlanEvent
 from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo, WorkerState
 from splitter.state import GLOBAL, Record, to_json
@@ -42,12 +41,6 @@ class FakePlane:
         return Published(workers=2, replaced=0, took_s=0.001)
 
     async def collect(self) -> Totals:
-        raise NotImplementedError
-
-    def judged(self) -> Judged:
-        raise NotImplementedError
-
-    def on_report(self, listener: Callable[[], None]) -> None:
         raise NotImplementedError
 
     def workers(self) -> list[WorkerInfo]:
