@@ -186,9 +186,3 @@ class Backlog:
 
     def take(self) -> Delivery | None:
         return self.waiting.popleft() if self.waiting else None
-
-    def clear(self) -> int:
-        """Forget all; how many there were."""
-        count = len(self.waiting)
-        self.waiting.clear()
-        return count

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
@@ -83,10 +84,17 @@ def _sentence(error: Exception, timeout_s: float) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return refusal_of(error.certificate_error) or "its certificate is not accepted"
         case aiohttp.ClientConnectorError():
-            return refusal_of(error.os_error) or error.os_error.strerror or "it can't be reached"
+            return refusal_of(error.os_error) or _words_of(error.os_error)
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
     return f"no answer that could be read ({type(error).__name__})"
+
+
+def _words_of(error: OSError) -> str:
+    """The system's words: asyncio and uvloop put others into the error. Numbers below 0 are the resolver's."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or "it can't be reached"
 
 
 class _Sender:
