@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +17,7 @@ from splitter.config import HOOK_EVENTS, parse
 from splitter.control.deliveries import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
+    QUEUE,
     Answer,
     Backlog,
     Delivery,
@@ -27,6 +32,7 @@ from splitter.control.deliveries import (
     told,
     told_besides,
 )
+from splitter.control.hooks import ASK_EVERY_S, CONFIRM_TIMEOUT_S, LAST_TRIES_S
 from splitter.state import Event
 from splitter.verdict import Outcome, Rule, RuleResult, Verdict
 
@@ -175,3 +181,36 @@ def test_a_backlog_keeps_the_newest_in_order_and_counts_what_it_lost(bound: int,
             taken = backlog.take()
             assert (None if taken is None else taken.id) == (model.pop(0) if model else None)
         assert [delivery.id for delivery in backlog.waiting] == model
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text()
+
+
+def test_the_page_checks_signatures_as_they_are_made() -> None:
+    code = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
+    page: dict[str, Any] = {}
+    exec(code, page)
+    check = page["is_from_splitter"]
+    now_s = int(time.time())
+    fields = headers_of("rollback", "d1", b'{"a":1}', SecretStr("s"), now_s)
+    assert check(b"s", fields, b'{"a":1}')
+    assert not check(b"t", fields, b'{"a":1}')
+    assert not check(b"s", fields, b'{"a":2}')
+    assert not check(b"s", headers_of("rollback", "d1", b"{}", SecretStr("s"), now_s - 400), b"{}")
+    assert not check(b"s", fields | {"X-Splitter-Timestamp": str(now_s + 1)}, b'{"a":1}')
+
+
+def test_the_page_names_what_there_is() -> None:
+    example = json.loads(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])
+    assert list(example) == list(json.loads(delivery_of(told(ROLLBACK, "", ""), "d", 0.0).body))
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE.partition("told when")[2].partition("**Once.**")[0], re.MULTILINE)
+    assert rows == list(HOOK_EVENTS)
+    assert f"more than {QUEUE} events wait" in PAGE
+    assert f"{LONGEST_PAUSE_S / 60:g} min" in PAGE
+    assert f"asked every {ASK_EVERY_S:g} s" in PAGE
+    assert f"no answer within {CONFIRM_TIMEOUT_S:g} s" in PAGE
+    assert f"{LAST_TRIES_S:g} s at most" in PAGE
+    for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL):
+        parse(text, "page", {})
