@@ -23,11 +23,6 @@ from splitter.config.sections import AccessLogConfig, Admin, Backends, Limits, L
 
 DEFAULT: Final = "default"
 
-_UNBUILT: Final[tuple[tuple[str, str], ...]] = (
-    ("rollout.plan", "the plan is checked, but no stage is started yet"),
-    ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
-)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Given:
@@ -104,7 +99,7 @@ class Config(Section):
         def is_given(prefix: str) -> bool:
             return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in given)
 
-        sentences = [f"{prefix}: {sentence}" for prefix, sentence in _UNBUILT if is_given(prefix)]
+        sentences = []
         for name in ("legacy", "domain"):
             urls = getattr(self.backends, name).urls
             if is_given(f"backends.{name}.tls") and not any(url.scheme == "https" for url in urls):

@@ -27,6 +27,7 @@ from splitter.control.hooks import Hooks
 from splitter.control.prober import Prober
 from splitter.control.replies import as_json, explain_errors, protect
 from splitter.control.stream import Hub
+from splitter.control.told import guardrail_readings, plan_hold_left_s, plan_step
 from splitter.metrics import Reading, form_for, render
 from splitter.snapshot import Plane
 from splitter.stats import Stats
@@ -170,12 +171,18 @@ async def _ready(request: web.Request) -> web.Response:
 async def _metrics(request: web.Request) -> web.Response:
     state = request.app[STATE]
     controller, totals = state.controller, await state.plane.collect()
+    rollout, progress = controller.config.rollout, controller.plan.progress
     reading = Reading(
         stats=totals.stats,
         gauges=totals.gauges,
         snapshot=controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        plan_step=plan_step(progress),
+        plan_stages=len(rollout.plan),
+        plan_phase=progress.phase,
+        plan_hold_left_s=plan_hold_left_s(rollout, progress),
+        guardrails=guardrail_readings(controller.finding),
         rollbacks=controller.rollbacks,
         rollback_durations=controller.rollback_durations,
         config_reloads=controller.reloads,

@@ -19,7 +19,8 @@ import orjson
 from pydantic import SecretStr
 
 from splitter.config import Config
-from splitter.control.status import event_line, when
+from splitter.control.status import event_line
+from splitter.control.times import when
 from splitter.state import Event
 from splitter.verdict import Verdict
 

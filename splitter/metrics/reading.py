@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
+from splitter.progress import Phase
 from splitter.snapshot import Death, Gauges, Snapshot, WorkerInfo
 from splitter.stats import Histogram, Stats
 from splitter.usage import Usage
@@ -34,19 +34,6 @@ VERDICTS: Final = {"fail": -1, "no_data": 0, "pass": 1}
 
 Counts = Mapping[Any, int]
 """By a word, or by a StrEnum, which would be no mapping by words to mypy."""
-
-
-class PlanPhase(StrEnum):
-    """Where the plan stands."""
-
-    IDLE = "idle"
-    RUNNING = "running"
-    PAUSED = "paused"
-    WAITING = "waiting"
-    FROZEN = "frozen"
-    COMPLETED = "completed"
-    ROLLED_BACK = "rolled_back"
-    ABORTED = "aborted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +65,7 @@ class Reading:
     backend_up: Mapping[str, bool] = field(default_factory=dict)
     plan_step: int = -1
     plan_stages: int = 0
-    plan_phase: str = PlanPhase.IDLE
+    plan_phase: Phase = Phase.IDLE
     plan_hold_left_s: float = 0.0
     guardrails: Mapping[str, GuardrailReading] = field(default_factory=dict)
     rollbacks: Counts = field(default_factory=dict)

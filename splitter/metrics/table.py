@@ -39,9 +39,9 @@ from splitter.metrics.reading import (
     VERDICTS,
     Counts,
     GuardrailReading,
-    PlanPhase,
     Reading,
 )
+from splitter.progress import Phase
 from splitter.routing import BUCKETS
 from splitter.snapshot import Death, WorkerState
 from splitter.stats import FALLBACK_OUTCOMES, LOST_LINES, MIRROR_OUTCOMES, OTHER
@@ -178,8 +178,8 @@ FAMILIES: Final = (
         "splitter_plan_phase",
         Kind.GAUGE,
         "1 for the phase the plan is in. `waiting`: for a person or a hook to let it go on; `frozen`: by a guardrail.",
-        lambda reading: {(reading.plan_phase,): 1},
-        (Label("phase", tuple(phase.value for phase in PlanPhase)),),
+        lambda reading: {(reading.plan_phase.value,): 1},
+        (Label("phase", tuple(phase.value for phase in Phase)),),
     ),
     Family(
         "splitter_plan_hold_left_seconds",

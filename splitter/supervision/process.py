@@ -272,6 +272,7 @@ class ProcessWorker(Worker):
     def _on_stats(self, message: Message) -> None:
         if "stats" in message:
             self.stats, self.gauges = Stats.from_wire(message["stats"]), Gauges.from_wire(message["gauges"])
+            self._listener.on_stats(self)
         answered = self._collecting.get(message.get("n", 0))
         if answered is not None:
             answered.set()

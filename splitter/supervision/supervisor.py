@@ -32,6 +32,7 @@ from splitter.control.app import Audience, Life, State, make_app, make_gate
 from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller
 from splitter.control.hooks import LAST_TRIES_S
+from splitter.control.pilot import Pilot
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import Reloader, RenewalError
 from splitter.control.store import Store, open_store
@@ -243,6 +244,7 @@ class Supervisor:
         self._tasks.start(self._roll_back_on_signal(controller), "SIGUSR1")
         await controller.start()
         announcer.follow()
+        Pilot(controller, crew, announcer.confirm, self._tasks, asyncio.get_running_loop().time).start()
         reloading = self._tasks.start(self._reload(state, crew), "configuration")
         await state.prober.run(self._tasks)
         await self._unless_stopped(crew.start(config))
