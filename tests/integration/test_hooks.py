@@ -29,6 +29,7 @@ from splitter.tasks import Tasks
 from tools.ports import free_port
 
 SECRET = "correct-horse"
+ALERT = Event(3, 1_764_028_800.0, "guardrail:error_rate", "guardrail", "error rate 9 %", "", "nothing was changed")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -140,14 +141,11 @@ async def test_each_hook_gets_what_it_wants() -> None:
     alarms, everything = Receiver(), Receiver()
     async with served(alarms) as one, served(everything) as other:
         async with hooking(settings(one, events=("rollback", "guardrail")), settings(other)) as hooks:
-            hooks.on_events([event(1, "percent"), event(2)], "")
-            hooks.guardrail("error_rate", "error rate 9 % of 200 requests, limit 5 %", "alert")
+            hooks.on_events([event(1, "percent"), event(2), ALERT], "")
             await counted(hooks, "delivered", 5)
     assert [got["event"] for got in alarms.got] == ["rollback", "guardrail"]
     assert [got["event"] for got in everything.got] == ["percent", "rollback", "guardrail"]
-    alert = alarms.got[1]
-    assert (alert["who"], alert["version"]) == ("guardrail:error_rate", None)
-    assert alert["summary"] == "guardrail error_rate (alert): error rate 9 % of 200 requests, limit 5 %"
+    assert (alarms.got[1]["who"], alarms.got[1]["to"]) == ("guardrail:error_rate", "nothing was changed")
     assert alarms.got[0]["id"] == everything.got[1]["id"]
     assert alarms.got[0]["delivery"] != everything.got[1]["delivery"]
 

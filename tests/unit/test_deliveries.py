@@ -26,15 +26,12 @@ from splitter.control.deliveries import (
     judge,
     kind_of,
     pause_s,
-    question,
     settings_of,
     signature,
     told,
-    told_besides,
 )
 from splitter.control.hooks import ASK_EVERY_S, CONFIRM_TIMEOUT_S, LAST_TRIES_S
 from splitter.state import Event
-from splitter.verdict import Outcome, Rule, RuleResult, Verdict
 
 ROLLBACK = Event(42, 1_764_028_800.123, "cli:ann@host", "rollback", "too slow", "25 %", "rolled back")
 
@@ -49,8 +46,10 @@ ROLLBACK = Event(42, 1_764_028_800.123, "cli:ann@host", "rollback", "too slow", 
         ("percent of camera-control", "api", "percent"),
         ("config", "config", "config"),
         ("state lost", "store", "state"),
-        ("start", "cli:ann@host", "plan"),
-        ("freeze", "guardrail:latency_p95_ratio", "guardrail"),
+        ("plan start", "cli:ann@host", "plan"),
+        ("plan advance", "plan", "plan"),
+        ("plan freeze", "guardrail:latency_p95_ratio", "guardrail"),
+        ("guardrail", "guardrail:error_rate", "guardrail"),
         ("something of a later version", "?", "plan"),
     ],
 )
@@ -83,21 +82,6 @@ def test_an_id_is_of_the_event_whoever_tells_it() -> None:
     assert told(ROLLBACK, "a", "b")["id"] == told(ROLLBACK, "c", "d")["id"]
     later = Event(43, ROLLBACK.at_s, ROLLBACK.who, ROLLBACK.what, ROLLBACK.why, ROLLBACK.before, ROLLBACK.after)
     assert told(ROLLBACK, "a", "b")["id"] != told(later, "a", "b")["id"]
-
-
-def test_what_is_no_event_has_the_same_form() -> None:
-    alert = told_besides("guardrail", "guardrail:error_rate", "error rate 9 %", "all is well", splitter="s", at_s=0.0)
-    assert alert.keys() == told(ROLLBACK, "", "").keys()
-    assert (alert["version"], alert["when"], alert["what"]) == (None, "1970-01-01T00:00:00.000Z", "guardrail")
-
-
-def test_what_a_confirm_hook_is_asked() -> None:
-    verdict = Verdict((RuleResult(Rule.ERROR_RATE, Outcome.PASS, "error rate 1 %", 500, 0.01, 0.005, 0.02, 0.05),))
-    asked = question(stage=2, stages=4, percent=25.0, next_percent=50.0, held_s=86400.0004, verdict=verdict)
-    assert asked["verdict"]["outcome"] == "pass"
-    assert asked["verdict"]["results"][0]["limit"] == 0.05
-    del asked["verdict"]
-    assert asked == {"stage": 2, "stages": 4, "percent": 25.0, "next_percent": 50.0, "held_s": 86400.0}
 
 
 # --- signing ----------------------------------------------------------------------------------------------------------
