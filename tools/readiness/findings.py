@@ -88,9 +88,11 @@ class Report:
         group = Group(title)
         self.groups.append(group)
         self.console.print(f"\n[bold]{escape(title)}[/bold]")
+        todo = ""
         for finding in _to_the_end(findings):
             group.findings.append(finding)
-            tell(self.console, finding)
+            tell(self.console, finding, told=todo)
+            todo = finding.todo
 
     def count(self, outcome: Outcome) -> int:
         return sum(group.count(outcome) for group in self.groups)
@@ -149,12 +151,12 @@ def _cells(findings: Sequence[Finding]) -> list[str]:
     return [f"{counts[0]} of {len(findings)}", *(str(count) if count else "" for count in counts[1:])]
 
 
-def tell(console: Console, finding: Finding) -> None:
-    """One line, and one more when there is something to do."""
+def tell(console: Console, finding: Finding, told: str = "") -> None:
+    """One line, and one more when there is something to do, unless that was just `told`."""
     colour, label = _COLOURS[finding.outcome], finding.outcome.value
     detail = f": {clean(finding.detail)}" if finding.detail else ""
     console.print(f"[{colour}]{label}[/{colour}]{' ' * (_WIDTH - len(label))}{escape(clean(finding.what) + detail)}")
-    if finding.todo:
+    if finding.todo and finding.todo != told:
         console.print(f"{' ' * _WIDTH}[dim]{escape(clean(finding.todo))}[/dim]")
 
 

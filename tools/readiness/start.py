@@ -1,6 +1,6 @@
 """`tools/rollout_start.sh PERCENT`: readiness first, then what will change, then the change, then a look whether it is so.
 
-Owns: the order of these, the question, what is said. Must not know: how readiness is measured, how a percent comes into force.
+Owns: the order of these, the question, what is said. Must not know: how readiness is measured, how a percent is set.
 Invariants: nothing is set unless readiness was checked, or --force said that it need not hold; nor unless a person said yes,
 or --yes did; it is said to be in force only when the splitter, asked again, says so.
 Exit status: 0 in force, 1 refused or failed, 2 bad usage.
@@ -45,9 +45,9 @@ def _percent(text: str) -> float:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Starts the rollout, or takes the next step by hand: checks that everything is ready, shows what is in force "
-        "and what will be, asks, sets the percent, and looks whether it is in force. A plan does the steps by itself: "
-        "splitter plan start.",
+        description="Starts the rollout, or takes the next step by hand: checks that everything is ready, shows what is in"
+        " force and what will be, asks, sets the percent, and looks whether it is in force. A plan does the steps by itself:"
+        " splitter plan start.",
         epilog="Exit status: 0 in force; 1 refused or failed; 2 bad usage.",
     )
     made.add_argument("percent", type=_percent, metavar="PERCENT", help="of clients, to domain")
@@ -113,10 +113,9 @@ def prospect(status: Json, percent: float) -> list[str]:
     """What is in force and what will be, and what a person may not expect."""
     before = float(status["percent"]["value"])
     lines = [f"in force  {words.share(status['percent'])}", f"then      {percent:g} %: {_moves(before, percent)}"]
-    lines += [
-        f"          route {words.clean(name)} stays at {words.percent(told)} (splitter set PERCENT --route {words.clean(name)})"
-        for name, told in status["routes"].items()
-    ]
+    for name, told in status["routes"].items():
+        route = words.clean(name)
+        lines.append(f"          route {route} stays at {words.percent(told)} (splitter set PERCENT --route {route})")
     plan = status["plan"] or {}
     if plan.get("phase") in _UNDER_WAY:
         lines.append(f"          the plan is {words.clean(str(plan['phase']))}: a percent set by hand ends it")
