@@ -74,7 +74,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.environment = {"PATH": path, "TZ": "UTC", "HOME": str(self.folder), **self.environment}
+        self.environment = {"TZ": "UTC", "HOME": str(self.folder), **self.environment, "PATH": path}
 
     def moved(self, text: str) -> str:
         """A text of the page, with the ports of this run."""

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.process.readiness_rig import SHIPPED, Place, outcomes, place
-from tests.process.running import ROOT, ask
+from tests.process.running import ROOT, ask, wait_until
 from tools.readiness import check, compared, live, papers, rehearsal, watching
 
 SCRIPTS = (
@@ -184,12 +184,23 @@ def test_a_planted_difference(well: Place) -> None:
 
 
 def test_domain_is_down(tmp_path: Path) -> None:
-    with place(tmp_path) as broken:
+    probed = SHIPPED.replace(
+        'domain: {urls: ["http://127.0.0.1:8002"]}', "domain: {health: {interval: 200ms, timeout: 100ms}}"
+    )
+    with place(tmp_path, probed) as broken:
         broken.domain_life.close()
+        wait_until(lambda: b"degraded" in ask(broken.running.port, live.HEALTH)[2])
         status, items, _ = broken.items("--quick")
     assert status == 1
     found = outcomes(items, "FAILED")
-    assert {live.HEALTH, live.SERVED, check.INTEGRATED, check.STATUSES, "force_domain=true goes to domain"} <= found
+    assert {
+        live.HEALTH,
+        live.SERVED,
+        check.INTEGRATED,
+        check.STATUSES,
+        check.ANSWERS,
+        "force_domain=true goes to domain",
+    } <= found
     assert "domain is down" in items[live.HEALTH]["detail"]
     assert re.search(r"it went to legacy \((fallback|unhealthy)\)", items["force_domain=true goes to domain"]["detail"])
     assert "force_domain=false goes to legacy" not in found

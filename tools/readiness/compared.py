@@ -18,6 +18,7 @@ from typing import Any, Final
 from splitter.cli.compare.request_list import read_request_list
 from splitter.cli.compare.steps import Step
 from splitter.cli.target import Target
+from splitter.compare import Kind
 
 ROOT: Final = Path(__file__).parents[2]
 LIST: Final = ROOT / "config" / "compare" / "camera_api.yaml"
@@ -37,6 +38,7 @@ CAMERA_OPERATIONS: Final = (
 RULE_WRITES: Final = ("POST /api/v1/alerts/rules", "PUT /api/v1/alerts/rules/{rule_id}")
 THIRTEEN: Final = CAMERA_OPERATIONS + RULE_WRITES
 _MOST_S: Final = 600.0
+_SILENT: Final = f"status: {Kind.NO_ANSWER}"
 
 
 class NotComparedError(Exception):
@@ -75,7 +77,10 @@ class Compared:
 
     def was_answered(self, name: str) -> bool:
         """Whether both sides answered it at all, alike or not."""
-        return any(each["endpoint"] == name and each["compared"] and not each["failures"] for each in self.document["steps"])
+        return any(
+            each["endpoint"] == name and each["compared"] and not each["failures"] and _SILENT not in each["mismatches"]
+            for each in self.document["steps"]
+        )
 
     def _trouble(self, planned: Sequence[Step], results: dict[str, dict[str, Any]]) -> str:
         titles = {step.title for step in planned}
@@ -91,9 +96,12 @@ class Compared:
         return ""
 
     def differences(self, *, of_statuses: bool) -> list[str]:
-        """Where the sides differ: in statuses, or in all else."""
-        rows = [row for row in self.document["mismatches"] if (row["path"] == "status") is of_statuses]
-        return [f"{row['endpoint']}: {row['path']} {row['kind']} ({row['differed']} of {row['compared']})" for row in rows]
+        """Where the sides differ: in statuses, or in all else; where one gave no answer, in both."""
+        return [
+            f"{row['endpoint']}: {row['path']} {row['kind']} ({row['differed']} of {row['compared']})"
+            for row in self.document["mismatches"]
+            if (row["path"] == "status") is of_statuses or row["kind"] == Kind.NO_ANSWER.value
+        ]
 
     @property
     def incomplete(self) -> str:

@@ -147,8 +147,13 @@ def cameras(running: Running) -> Iterator[Finding]:
     found: dict[str, set[Any]] = {}
     for side, value in (("legacy", "false"), ("domain", "true")):
         try:
-            listed = json.loads(running.get(f"/api/v1/cameras?force_domain={value}").body)["cameras"]
-            found[side] = {camera["id"] for camera in listed}
+            reply = running.get(f"/api/v1/cameras?force_domain={value}")
+            if (reply.side, reply.status) != (side, 200):
+                yield failed(
+                    SERVED, f"{side} was asked, and {reply.side or 'nobody'} answered with {reply.status} ({reply.reason})"
+                )
+                return
+            found[side] = {camera["id"] for camera in json.loads(reply.body)["cameras"]}
         except (*Errors, ValueError, KeyError, TypeError) as error:
             yield failed(SERVED, f"{side}: {_said(error)}")
             return

@@ -49,7 +49,7 @@ def alerts(root: Path, prometheus: str | None) -> Iterator[Finding]:
         yield failed(LIMITS_SET, f"there is no {', '.join(missing)}")
         return
     rules = _rules_of(files)
-    unset = [name for name, limit in LIMITS.items() if limit not in rules.get(name, "")]
+    unset = [name for name, limit in LIMITS.items() if limit not in "".join(rules.get(name, ()))]
     yield failed(LIMITS_SET, f"not so: {', '.join(unset)}") if unset else ok(LIMITS_SET, "config/prometheus/alerts.yml")
     yield _valid(files)
     if prometheus is None:
@@ -60,14 +60,13 @@ def alerts(root: Path, prometheus: str | None) -> Iterator[Finding]:
     yield _scraped(prometheus)
 
 
-def _rules_of(files: list[Path]) -> dict[str, str]:
+def _rules_of(files: list[Path]) -> dict[str, list[str]]:
     """Expressions by name, of alerts and of what is recorded for them; of several by one name, all."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for file in files:
         for group in yaml.safe_load(file.read_text("utf-8"))["groups"]:
             for rule in group["rules"]:
-                name = rule.get("alert") or rule["record"]
-                found[name] = f"{found[name]}\n{rule['expr']}" if name in found else rule["expr"]
+                found.setdefault(rule.get("alert") or rule["record"], []).append(rule["expr"])
     return found
 
 
@@ -82,13 +81,13 @@ def _valid(files: list[Path]) -> Finding:
     return ok(RULES_VALID, f"{sum(map(int, found))} rules")
 
 
-def _loaded(rules: dict[str, str], prometheus: str) -> Finding:
+def _loaded(rules: dict[str, list[str]], prometheus: str) -> Finding:
     try:
         groups = get_json(f"{prometheus.rstrip('/')}/api/v1/rules")["data"]["groups"]
-        running: dict[str, str] = {}
+        running: dict[str, list[str]] = {}
         ill = []
         for rule in (rule for group in groups for rule in group["rules"]):
-            running[rule["name"]] = f"{running.get(rule['name'], '')}{rule['query']}"
+            running.setdefault(rule["name"], []).append(rule["query"])
             if rule["health"] == "err":
                 ill.append(f"{rule['name']} ({rule.get('lastError', '')})")
     except (NoAnswerError, KeyError, TypeError) as error:
@@ -97,7 +96,7 @@ def _loaded(rules: dict[str, str], prometheus: str) -> Finding:
     missing = sorted(rules.keys() - running.keys())
     if missing:
         return failed(RULES_LOADED, f"{len(missing)} are missing: {', '.join(missing[:4])}", reload)
-    old = sorted(name for name, expression in rules.items() if _bare(expression) != _bare(running[name]))
+    old = sorted(name for name, expressions in rules.items() if not _same(prometheus, expressions, running[name]))
     if old:
         return failed(RULES_LOADED, f"it runs others than the files have: {', '.join(old[:4])}", reload)
     if ill:
@@ -105,9 +104,23 @@ def _loaded(rules: dict[str, str], prometheus: str) -> Finding:
     return ok(RULES_LOADED, f"{len(rules)}, as in config/prometheus")
 
 
-def _bare(expression: str) -> str:
-    """An expression without what Prometheus writes in its own way."""
-    return re.sub(r"\s+", "", expression)
+def _same(prometheus: str, written: list[str], running: list[str]) -> bool:
+    """Whether they are the same expressions: Prometheus shows them in a form of its own, and is asked for it."""
+    if len(written) != len(running):
+        return False
+    return all(
+        "".join(one.split()) == "".join(other.split()) or _formatted(prometheus, one) == _formatted(prometheus, other)
+        for one, other in zip(written, running, strict=True)
+    )
+
+
+def _formatted(prometheus: str, expression: str) -> str:
+    """As Prometheus writes it; unchanged if it can't say."""
+    query = urllib.parse.urlencode({"query": expression})
+    try:
+        return str(get_json(f"{prometheus.rstrip('/')}/api/v1/format_query?{query}")["data"])
+    except (NoAnswerError, KeyError, TypeError):
+        return expression
 
 
 def _scraped(prometheus: str) -> Finding:
