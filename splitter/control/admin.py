@@ -23,10 +23,13 @@ from splitter.control.openapi import document
 from splitter.control.replies import Handler, as_error, as_json, request_id
 from splitter.control.stream import Hub
 from splitter.errors import IllegalTransition, StoreError
+from splitter.rollout import Event as PlanEvent
 
 ROLLOUT: Final = "/api/v1/rollout"
 OPENAPI: Final = "/api/v1/openapi.json"
 ACTOR: Final = "X-Splitter-Actor"
+STEERED: Final = (PlanEvent.PAUSE, PlanEvent.CONTINUE, PlanEvent.ABORT)
+"""What can be done to the plan besides starting and promoting it."""
 BODY_BYTES: Final = 16 * 1024
 EVENTS: Final = 50
 MOST_EVENTS: Final = 200
@@ -63,6 +66,7 @@ class Controls(Protocol):
     async def set_percent(self, percent: float, route: str | None, who: str, why: str) -> Outcome: ...
     async def roll_back(self, who: str, why: str) -> Outcome: ...
     async def resume(self, who: str, why: str, from_stage: int | None) -> Outcome: ...
+    async def steer(self, event: PlanEvent, who: str, why: str, from_stage: int | None = None) -> Outcome: ...
 
 
 class AdminApi:
@@ -81,6 +85,10 @@ class AdminApi:
             ("PUT", f"{ROLLOUT}/percent", self._set_percent),
             ("POST", f"{ROLLOUT}/rollback", self._roll_back),
             ("POST", f"{ROLLOUT}/resume", self._resume),
+            ("GET", f"{ROLLOUT}/plan", self._plan),
+            ("POST", f"{ROLLOUT}/plan/start", self._start_plan),
+            ("POST", f"{ROLLOUT}/plan/promote", self._promote_plan),
+            *(("POST", f"{ROLLOUT}/plan/{event}", self._steering(event)) for event in STEERED),
             ("GET", f"{ROLLOUT}/events", self._events),
             ("GET", f"{ROLLOUT}/stream", self._stream),
             ("GET", OPENAPI, self._openapi),
@@ -163,6 +171,26 @@ class AdminApi:
     async def _resume(self, request: web.Request) -> web.Response:
         body = bodies.read(bodies.Resume, await request.read())
         return self._done(await self._controls.resume(_who(request), body.reason, body.from_stage))
+
+    async def _plan(self, _request: web.Request) -> web.Response:
+        status = self._controls.status()
+        return as_json({"plan": status["plan"], "guardrails": status["guardrails"]})
+
+    async def _start_plan(self, request: web.Request) -> web.Response:
+        body = bodies.read(bodies.StartPlan, await request.read())
+        return self._done(await self._controls.steer(PlanEvent.START, _who(request), body.reason, body.from_stage))
+
+    async def _promote_plan(self, request: web.Request) -> web.Response:
+        body = bodies.read(bodies.PromotePlan, await request.read())
+        event = PlanEvent.PROMOTE_FULL if body.full else PlanEvent.PROMOTE
+        return self._done(await self._controls.steer(event, _who(request), body.reason))
+
+    def _steering(self, event: PlanEvent) -> Handler:
+        async def steer(request: web.Request) -> web.Response:
+            body = bodies.read(bodies.SteerPlan, await request.read())
+            return self._done(await self._controls.steer(event, _who(request), body.reason))
+
+        return steer
 
     def _done(self, outcome: Outcome) -> web.Response:
         return as_json(

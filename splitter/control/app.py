@@ -23,9 +23,11 @@ from splitter.control.auth import Gate
 from splitter.control.certificates import CertificateWatch
 from splitter.control.console import add_console
 from splitter.control.controller import Controller
+from splitter.control.hooks import Hooks
 from splitter.control.prober import Prober
 from splitter.control.replies import as_json, explain_errors, protect
 from splitter.control.stream import Hub
+from splitter.control.told import guardrail_readings, plan_hold_left_s, plan_step
 from splitter.metrics import Reading, form_for, render
 from splitter.snapshot import Plane
 from splitter.stats import Stats
@@ -61,6 +63,7 @@ class State:
     started_s: float
     life: Life = Life.STARTING
     certificates: CertificateWatch | None = None
+    hooks: Hooks | None = None
 
 
 class Audience(Enum):
@@ -168,18 +171,25 @@ async def _ready(request: web.Request) -> web.Response:
 async def _metrics(request: web.Request) -> web.Response:
     state = request.app[STATE]
     controller, totals = state.controller, await state.plane.collect()
+    rollout, progress = controller.config.rollout, controller.plan.progress
     reading = Reading(
         stats=totals.stats,
         gauges=totals.gauges,
         snapshot=controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        plan_step=plan_step(progress),
+        plan_stages=len(rollout.plan),
+        plan_phase=progress.phase,
+        plan_hold_left_s=plan_hold_left_s(rollout, progress),
+        guardrails=guardrail_readings(controller.finding),
         rollbacks=controller.rollbacks,
         rollback_durations=controller.rollback_durations,
         config_reloads=controller.reloads,
         config_ok=not controller.reload_fault,
         state_store_up=controller.store_up,
         admin_refused=state.gate.refused,
+        hook_deliveries=state.hooks.deliveries if state.hooks is not None else {},
         workers=totals.workers,
         deaths=totals.deaths,
         usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),

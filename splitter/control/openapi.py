@@ -16,8 +16,15 @@ from splitter import __version__
 from splitter.control import bodies, shapes
 
 _REF: Final = "#/components/schemas/{model}"
-_REQUESTS: Final = (bodies.SetPercent, bodies.Rollback, bodies.Resume)
-_ANSWERS: Final = (shapes.Status, shapes.Done, shapes.Events, shapes.Error)
+_REQUESTS: Final = (
+    bodies.SetPercent,
+    bodies.Rollback,
+    bodies.Resume,
+    bodies.StartPlan,
+    bodies.PromotePlan,
+    bodies.SteerPlan,
+)
+_ANSWERS: Final = (shapes.Status, shapes.Done, shapes.PlanState, shapes.Events, shapes.Error)
 
 _ERRORS: Final = {
     "400": "The request is no HTTP or no JSON that could be understood.",
@@ -127,6 +134,31 @@ def _paths() -> Json:
             )
         },
         "/api/v1/rollout/resume": {"post": _changes("Let go of a rollback.", "resume", "Resume", needs_body=False)},
+        "/api/v1/rollout/plan": {
+            "get": _reads("The plan, where it stands, and what the guardrails say.", "plan", _content(_ref("PlanState")))
+        },
+        "/api/v1/rollout/plan/start": {
+            "post": _changes("Start the plan. Takes nobody back.", "startPlan", "StartPlan", needs_body=False)
+        },
+        "/api/v1/rollout/plan/promote": {
+            "post": _changes("End the stage now: the next one begins.", "promotePlan", "PromotePlan", needs_body=False)
+        },
+        "/api/v1/rollout/plan/pause": {
+            "post": _changes("Stop the clock; the percent stays.", "pausePlan", "SteerPlan", needs_body=False)
+        },
+        "/api/v1/rollout/plan/continue": {
+            "post": _changes(
+                "Let the clock run again, or approve the stage that waits for a person.",
+                "continuePlan",
+                "SteerPlan",
+                needs_body=False,
+            )
+        },
+        "/api/v1/rollout/plan/abort": {
+            "post": _changes(
+                "Give the plan up: what it moved is back on legacy.", "abortPlan", "SteerPlan", needs_body=False
+            )
+        },
         "/api/v1/rollout/events": {
             "get": _reads("The audit list.", "events", _content(_ref("Events")), "422", parameters=(_LIMIT,))
         },
