@@ -1,8 +1,8 @@
 """Instructions that a proxy takes for a request, counted by valgrind's callgrind.
 
 Owns: running a proxy under it, a load that is the same each time, reading the count. Must not know: what is compared.
-Invariants: only requests are counted, not the start; the same program and work give the same number within a percent, however
-busy the machine is: that is what instructions are for. What the kernel does for the proxy is not in it.
+Invariants: only requests are counted, not the start; the same program and work give the same number within a percent,
+however busy the machine is: that is what instructions are for. What the kernel does for the proxy is not in it.
 """
 
 from __future__ import annotations

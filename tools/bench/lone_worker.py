@@ -17,16 +17,15 @@ from pathlib import Path
 import uvloop
 
 from splitter.carrier import Carrier, keep_freed_memory, settle
-from splitter.config import parse
+from splitter.config import Config, parse
 from splitter.control.table import table_of
 from splitter.logs import configure
 from splitter.snapshot import Snapshot
 from splitter.tasks import Tasks
 
 
-async def serve(file: Path) -> None:
-    """Until SIGTERM. Raises ConfigError, OSError."""
-    config = parse(file.read_text(), str(file), {})
+async def serve(config: Config) -> None:
+    """Until SIGTERM. Raises OSError."""
     tasks = Tasks(lambda name, error: print(f"{name}: {error!r}", file=sys.stderr))
     carrier = Carrier(config, "/nowhere", Snapshot(table_of(config)), tasks)
     with socket.socket() as sock:
@@ -45,7 +44,7 @@ def main() -> int:
     keep_freed_memory()
     logs = configure("info", terminal=False)
     try:
-        uvloop.run(serve(Path(sys.argv[1])))
+        uvloop.run(serve(parse(Path(sys.argv[1]).read_text(), sys.argv[1], {})))
     finally:
         logs.output.close()
     return os.EX_OK
