@@ -147,7 +147,7 @@ async def test_without_data_the_stage_is_held_and_says_so() -> None:
         await one.controller.steer(Event.START, "ann", "")
         await one.seconds(30, per_side=0)
         assert (one.percent, one.plan["stage"]) == (10, 1)
-        assert one.plan["waiting_for"].startswith("error rate: domain had 0 requests, 20 are needed")
+        assert one.plan["waiting_for"].startswith("the guardrails to pass: error rate: domain had 0 requests, 20 are needed")
 
 
 async def test_a_bad_domain_is_rolled_back_with_numbers() -> None:
