@@ -193,11 +193,18 @@ class Plane(Protocol):
     async def collect(self) -> Totals:
         """The totals up to now. Counters never go down, whatever becomes of single workers."""
 
+    def workers(self) -> Sequence[WorkerInfo]:
+        """The processes there are, without asking them."""
+
+
+class Witness(Protocol):
+    """What guardrails see of a data plane."""
+
+    async def collect(self) -> Totals:
+        """As `Plane.collect`; what is told by it is in `judged`."""
+
     def judged(self) -> Judged:
-        """What guardrails judge by, as far as it was reported, without asking anybody."""
+        """What is judged by, as far as it was reported, without asking anybody."""
 
     def on_report(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever there is something new in `judged`. It must return at once and not raise."""
-
-    def workers(self) -> Sequence[WorkerInfo]:
-        """The processes there are, without asking them."""

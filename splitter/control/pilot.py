@@ -25,7 +25,7 @@ from splitter.jury import Finding, Jury
 from splitter.progress import IN_FORCE, Gate, Phase
 from splitter.rollout import Event, shut_gates
 from splitter.routing import Backend
-from splitter.snapshot import Plane
+from splitter.snapshot import Witness
 from splitter.tasks import Tasks
 from splitter.verdict import Limits, Rule, RuleResult, limits_of
 
@@ -58,7 +58,7 @@ class Pilot:
     """See the top of the file. `clock` counts seconds from any point."""
 
     def __init__(
-        self, controller: Controller, plane: Plane, confirms: Confirms, tasks: Tasks, clock: Callable[[], float]
+        self, controller: Controller, plane: Witness, confirms: Confirms, tasks: Tasks, clock: Callable[[], float]
     ) -> None:
         self._controller = controller
         self._plane = plane
@@ -152,13 +152,13 @@ class Pilot:
     # --- what is done ---
 
     async def _act(self, blamed: RuleResult) -> None:
-        """What is configured, once. What can't be saved now is tried again at the next look."""
+        """What is configured, once. What can't be saved now is tried again when it is found again."""
         action, who = self._controller.config.guardrails.action, f"guardrail:{blamed.rule}"
         legacy_is_down = not self._controller.backend_up.get(Backend.LEGACY, True)
         if action == "rollback" and not legacy_is_down:
             await self._controller.roll_back(who, blamed.sentence)
             return
-        if blamed.rule in self._done:
+        if blamed.rule in self._done or (action == "freeze" and self._scene.is_frozen):
             return
         self._log.warning("guardrail", rule=blamed.rule.value, why=blamed.sentence, action=action, value=blamed.value)
         try:

@@ -162,7 +162,7 @@ class Guardrails(Shape):
     stage: StageVerdict | None
     bad_windows: int = Field(description="In a row, up to now.")
     bad_windows_max: int = Field(description="As many make them act.")
-    blamed: str | None = Field(description="Why they act, or would if `action` were another.")
+    bad: str | None = Field(description="Why the last of these windows was bad.")
 
 
 class PlanState(Shape):

@@ -52,4 +52,7 @@ def test_everything_is_described() -> None:
     from splitter.control.admin import ROLLOUT
 
     described = {path for path in document()["paths"] if path.startswith(ROLLOUT)}
-    assert described == {f"{ROLLOUT}{rest}" for rest in ("", "/percent", "/rollback", "/resume", "/events", "/stream")}
+    plan = {f"/plan{button}" for button in ("", "/start", "/pause", "/continue", "/promote", "/abort")}
+    assert described == {
+        f"{ROLLOUT}{rest}" for rest in {"", "/percent", "/rollback", "/resume", "/events", "/stream"} | plan
+    }
