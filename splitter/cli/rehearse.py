@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
+from rich.status import Status
 from rich.text import Text
 
 from splitter.cli.source import config_option, read_config
 
 if TYPE_CHECKING:
     from splitter.config import Config
+    from splitter.rehearsal.clients import Clients
     from splitter.rehearsal.play import Report
     from splitter.rehearsal.private_copy import PrivateCopy
     from splitter.rehearsal.script import Script
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _FAILED_STATUS: Final = 1
 _INTERRUPTED_STATUS: Final = 130
+_TICK_S: Final = 0.25
+_SEEN_S: Final = 1.0
 
 
 @click.command("rehearse")
@@ -62,25 +66,26 @@ def rehearse(fault: str, speed: float, step: bool, keep: bool, as_json: bool, co
     from splitter.rehearsal.script import Trouble, write_script  # noqa: PLC0415
 
     script = write_script(config, Trouble(fault), speed)
-    stage = _Stage(as_json=as_json, step=step and sys.stdin.isatty())
+    stage = _Stage(as_json=as_json)
     try:
-        report = asyncio.run(_play(config, script, stage, keep=keep))
+        report = asyncio.run(_play(config, script, stage, keep=keep, step=step and sys.stdin.isatty()))
     except CopyError as error:
         click.echo(str(error), err=True)
         raise SystemExit(_FAILED_STATUS) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
-        click.echo("interrupted; nothing of it is left", err=True)
+        click.echo("interrupted" if keep else "interrupted; nothing of it is left", err=True)
         raise SystemExit(_INTERRUPTED_STATUS) from None
     stage.tell(report)
     raise SystemExit(0 if report.is_good else _FAILED_STATUS)
 
 
-async def _play(config: Config, script: Script, stage: _Stage, *, keep: bool) -> Report:
+async def _play(config: Config, script: Script, stage: _Stage, *, keep: bool, step: bool) -> Report:
     from splitter.rehearsal.play import rehearse as play  # noqa: PLC0415
 
-    async with _ended_by_sigterm():
-        stage.announce(script)
-        return await play(config, script, keep=keep, on_start=stage.on_start, on_moment=stage.on_moment, before=stage.before)
+    stage.announce(script)
+    before = stage.wait if step else None
+    async with _ended_by_sigterm(), stage.open():
+        return await play(config, script, keep=keep, on_start=stage.on_start, on_moment=stage.on_moment, before=before)
 
 
 @contextlib.asynccontextmanager
@@ -94,33 +99,58 @@ async def _ended_by_sigterm() -> AsyncIterator[None]:
 
 
 class _Stage:
-    """The terminal."""
+    """The terminal: the timeline, and below it what the clients see in this second."""
 
-    def __init__(self, *, as_json: bool, step: bool) -> None:
+    def __init__(self, *, as_json: bool) -> None:
         self._console = Console(highlight=False, soft_wrap=True, quiet=as_json)
         self._as_json = as_json
-        self._step = step
+        self._status = Status("starting the copy", console=self._console)
+        self._clients: Clients | None = None
 
     def announce(self, script: Script) -> None:
         for note in script.notes:
             self._console.print(Text(note, style="dim"))
 
-    def on_start(self, copy: PrivateCopy) -> None:
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        if self._as_json or not self._console.is_terminal:
+            yield
+            return
+        ticking = asyncio.get_running_loop().create_task(self._tick())
+        try:
+            with self._status:
+                yield
+        finally:
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            if self._clients is not None:
+                seen = self._clients.last(_SEEN_S)
+                domain = sum(answer.backend == "domain" for answer in seen)
+                errors = sum(answer.is_error for answer in seen)
+                share = f"{100 * domain / len(seen):.0f} %" if seen else "none"
+                self._status.update(f"{len(seen) / _SEEN_S:.0f} requests a second, {share} from domain, {errors} errors")
+
+    def on_start(self, copy: PrivateCopy, clients: Clients) -> None:
+        self._clients = clients
         self._console.print(Text.assemble("console: ", (copy.admin_url, "cyan"), f"   files: {copy.folder}"), "")
 
     def on_moment(self, moment: Moment) -> None:
         line = Text.assemble((f"{moment.at_s:6.2f} s  ", "dim"), (moment.what, "bold"))
         self._console.print(line.append(f"  {moment.detail}" if moment.detail else "", style="not bold"))
 
-    async def before(self, act: str) -> None:
-        """With --step: wait for somebody who has looked around."""
-        if self._step:
-            self._console.print(Text(f"          Enter: {act or 'the end'}", style="yellow"))
-            loop, pressed = asyncio.get_running_loop(), asyncio.Event()
-            loop.add_reader(sys.stdin, pressed.set)
+    async def wait(self, act: str) -> None:
+        """For somebody who looks around."""
+        self._console.print(Text(f"          Enter: {act}", style="yellow"))
+        loop, pressed = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(sys.stdin, pressed.set)
+        try:
             await pressed.wait()
+        finally:
             loop.remove_reader(sys.stdin)
-            sys.stdin.readline()
+        sys.stdin.readline()
 
     def tell(self, report: Report) -> None:
         if self._as_json:

@@ -149,6 +149,11 @@ class Clients:
         ]
         self._asking: set[asyncio.Task[None]] = set()
 
+    def last(self, seconds: float) -> list[Answer]:
+        """What came in the last seconds."""
+        since_s = time.time() - seconds
+        return list(itertools.takewhile(lambda answer: answer.at_s + answer.took_s > since_s, reversed(self.answers)))
+
     async def run(self) -> None:
         """Ask until cancelled."""
         loop = asyncio.get_running_loop()

@@ -45,9 +45,9 @@ async def rehearse(
     script: Script,
     *,
     keep: bool,
-    on_start: Callable[[PrivateCopy], None],
+    on_start: Callable[[PrivateCopy, Clients], None],
     on_moment: Callable[[Moment], None],
-    before: Callable[[str], Awaitable[None]],
+    before: Callable[[str], Awaitable[None]] | None,
 ) -> Report:
     """Play the script on a private copy. Raises CopyError when the copy can't be had; also then nothing is left."""
     started_s = time.monotonic()
@@ -55,12 +55,11 @@ async def rehearse(
     left: list[str] = []
     try:
         await copy.start()
-        on_start(copy)
         clients = Clients(copy.addresses.port, config.rollout, script)
+        on_start(copy, clients)
         story = Story(script, copy, clients, on_moment, before)
         async with _asking(clients):
             await story.play()
-            await before("")
     finally:
         left = await copy.end(keep=keep)
     promises = (*story.promises, Promise("nothing of it is left", not left, ", ".join(left) or "no process, no port"))

@@ -23,7 +23,6 @@ _WARM_UP_S: Final = 1.0
 _IN_FLIGHT_S: Final = 0.05
 """A request that was decided just before a change may reach its backend just after it."""
 _SHARE_TOLERANCE: Final = 0.015
-_OPERATOR: Final = "rehearsal:operator"
 
 RULES: Final = {
     Trouble.DOWN: ("consecutive_failures", "error_rate", "success_rate"),
@@ -69,7 +68,8 @@ class _Span:
 
 
 class Story:
-    """One rehearsal as it is played. `on_moment` hears each line of the timeline, `before` is asked before each act."""
+    """One rehearsal as it is played. `on_moment` hears each line of the timeline; `before`, if there is one, is waited for
+    before each act, while the plan is paused."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Story:
         copy: PrivateCopy,
         clients: Clients,
         on_moment: Callable[[Moment], None],
-        before: Callable[[str], Awaitable[None]],
+        before: Callable[[str], Awaitable[None]] | None,
     ) -> None:
         self.promises: list[Promise] = []
         self.timeline: list[Moment] = []
@@ -95,16 +95,27 @@ class Story:
         self._began_s = time.time()
         self._say("clients come, all of them go to legacy", f"{script.requests_per_s:g} requests a second")
         await asyncio.sleep(_WARM_UP_S)
-        await self._before("the plan starts")
+        await self._wait_before("the plan starts")
         await self._first_stage()
         if script.trouble is not Trouble.NONE:
-            await self._before(_WRONG[script.trouble])
+            await self._wait_before(_WRONG[script.trouble])
             await self._trouble()
             await self._aftermath()
-            await self._before("an operator resumes")
+            await self._wait_before("an operator resumes")
             await self._resume()
         await self._to_the_end()
         self._look_back()
+        await self._wait_before("the end")
+
+    async def _wait_before(self, act: str) -> None:
+        if self._before is None:
+            return
+        runs = (await self._copy.ask())["plan"]["phase"] == "running"
+        if runs:
+            await self._copy.press("/plan/pause", "somebody looks around")
+        await self._before(act)
+        if runs:
+            await self._copy.press("/plan/continue", "somebody has looked around")
 
     def _say(self, what: str, detail: str = "", at_s: float | None = None) -> None:
         moment = Moment(round((time.time() if at_s is None else at_s) - self._began_s, 2), what, detail)
@@ -162,7 +173,8 @@ class Story:
         at_s = datetime.fromisoformat(latch["when"]).timestamp()
         bad = [answer for answer in self._clients.answers if answer.at_s >= since_s and self._is_bad(answer)]
         first_s = min((answer.at_s for answer in bad), default=since_s)
-        self._say("the first request that domain fails", at_s=first_s)
+        first = "the first late answer" if script.trouble is Trouble.SLOW else "the first request that domain fails"
+        self._say(first, at_s=first_s)
         self._say(f"rolled back by {latch['who']}", str(latch["why"]), at_s=at_s)
         acted = latch["who"] == f"guardrail:{rule}" and rule in RULES[script.trouble]
         self._promise("a guardrail rolls back", acted, f"{latch['who']}: {latch['why']}")
@@ -224,7 +236,8 @@ class Story:
                 if now[0] != seen[0]:
                     self._spans.append(_Span(script.plan[seen[0] - 1].percent, began_s, time.time()))
                     began_s = time.time()
-                self._say(*_stage_line(plan))
+                what, detail = _stage_line(plan)
+                self._say(what, detail or ("goes on" if now[0] == seen[0] else ""))
                 seen = now
             if plan["phase"] == "completed" or plan["phase"] in ("rolled_back", "frozen", "aborted"):
                 break
@@ -271,7 +284,8 @@ class Story:
             detail += f"; besides, {len(others)} that may not be sent twice failed"
         if errors:
             detail += f"; the first: {errors[0].status or errors[0].reason}"
-        self._promise("no client sees an error where legacy may answer", not errors, detail)
+        if rescuable:
+            self._promise("no client sees an error where legacy may answer", not errors, detail)
         self._shares()
         self._promise("nobody changes sides while the percent grows", *self._movers())
 
