@@ -28,7 +28,7 @@ from aiohttp import web
 import splitter
 from splitter.config import CONFIG_VARIABLE, VARIABLES, Config
 from splitter.errors import SplitterError
-from splitter.rehearsal.script import Addresses, Script, Trouble
+from splitter.rehearsal.script import BASE_LATENCY_S, Addresses, Script, Trouble
 
 START_S: Final = 30.0
 _STOP_S: Final = 8.0
@@ -77,16 +77,15 @@ class PrivateCopy:
         """Returns when all of it is ready. Raises CopyError."""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         await self._start_hook()
-        for name in ("legacy", "domain"):
-            await self._start_service(name)
+        await asyncio.gather(*(self._start_service(name) for name in ("legacy", "domain")))
         (self.folder / "splitter.yaml").write_text(self.script.configuration(self.addresses))
         self._start("splitter", "splitter", "run", "--config", "splitter.yaml")
         await self._until_answered(f"{self.admin_url}/api/v1/monitoring/health/ready", "splitter")
 
     async def end(self, *, keep: bool) -> list[str]:
         """End all of it; what is left in spite of that, a sentence each."""
-        for name in ("splitter", "domain", "legacy"):
-            await self._stop(name)
+        await self._stop("splitter")  # first, while both services still answer what it is finishing
+        await asyncio.gather(*(self._stop(name) for name in ("legacy", "domain")))
         if self._hook is not None:
             await self._hook.cleanup()
         if self._session is not None:
@@ -111,7 +110,7 @@ class PrivateCopy:
         self._groups.append(process.pid)
 
     async def _start_service(self, name: str) -> None:
-        self._start(name, "splitter.rehearsal.service", name, str(self._ports[name]))
+        self._start(name, "splitter.rehearsal.service", name, str(self._ports[name]), str(BASE_LATENCY_S))
         await self._until_answered(f"http://127.0.0.1:{self._ports[name]}/health", name)
 
     async def _stop(self, name: str) -> None:

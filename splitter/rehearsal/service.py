@@ -1,8 +1,8 @@
 """A service that stands in for legacy or domain, and does wrong what it is told to.
 
-`python -m splitter.rehearsal.service NAME PORT`. Reads orders from standard input, a line each: `well`,
-`errors STATUS SHARE` (0: the answer breaks off), `slow SECONDS`. Ends at the end of its input.
-Owns: answering. Must not know: the story.
+`python -m splitter.rehearsal.service NAME PORT LATENCY_S`; an answer takes up to half as long again. Reads orders from
+standard input, a line each: `well`, `errors STATUS SHARE` (0: the answer breaks off), `slow SECONDS`. Ends at the end of it.
+Owns: answering. Must not know: the story, nor import anything heavy: it is started in the middle of it.
 Invariant: `GET /health` is always well and fast, as with services whose health page says little.
 """
 
@@ -15,8 +15,6 @@ import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-
-from splitter.rehearsal.script import BASE_LATENCY_S
 
 _LINE_BYTES: Final = 64 << 10
 
@@ -42,8 +40,9 @@ class Conduct:
 class Service:
     """Answers HTTP/1.1 as it comes from a proxy: one request at a time, bodies by their length."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, latency_s: float) -> None:
         self._name = name
+        self._latency_s = latency_s
         self._conduct = Conduct()
 
     async def serve(self, port: int) -> None:
@@ -74,7 +73,7 @@ class Service:
         if path == b"/health":
             status, body = 200, b'{"status":"ok"}'
         else:
-            await asyncio.sleep(BASE_LATENCY_S * random.uniform(1.0, 1.5) + conduct.delay_s)  # noqa: S311
+            await asyncio.sleep(self._latency_s * random.uniform(1.0, 1.5) + conduct.delay_s)  # noqa: S311
             if random.random() < conduct.share:  # noqa: S311
                 if not conduct.status:
                     return False
@@ -90,4 +89,4 @@ class Service:
 
 
 if __name__ == "__main__":
-    asyncio.run(Service(sys.argv[1]).serve(int(sys.argv[2])))
+    asyncio.run(Service(sys.argv[1], float(sys.argv[3])).serve(int(sys.argv[2])))
