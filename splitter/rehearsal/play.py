@@ -15,8 +15,9 @@ from typing import Any
 from splitter.config import Config
 from splitter.rehearsal.clients import Clients
 from splitter.rehearsal.private_copy import PrivateCopy
+from splitter.rehearsal.promises import Promise
 from splitter.rehearsal.script import Script
-from splitter.rehearsal.story import Moment, Promise, Story
+from splitter.rehearsal.story import Moment, Story
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,11 @@ from typing import Any, Final
 
 from splitter.rehearsal.clients import Answer, Clients
 from splitter.rehearsal.private_copy import PrivateCopy
+from splitter.rehearsal.promises import IN_FLIGHT_S, Promise, Span, seen_by_clients
 from splitter.rehearsal.script import Script, Trouble
 
 _LOOK_S: Final = 0.05
 _WARM_UP_S: Final = 1.0
-_IN_FLIGHT_S: Final = 0.05
-"""A request that was decided just before a change may reach its backend just after it."""
-_SHARE_TOLERANCE: Final = 0.015
 
 RULES: Final = {
     Trouble.DOWN: ("consecutive_failures", "error_rate", "success_rate"),
@@ -49,24 +47,6 @@ class Moment:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What was promised, whether it was kept, and the figures that say so."""
-
-    name: str
-    kept: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A stage as long as it was in force, in seconds since 1970."""
-
-    percent: float
-    from_s: float
-    until_s: float
-
-
 class Story:
     """One rehearsal as it is played. `on_moment` hears each line of the timeline; `before`, if there is one, is waited for
     before each act, while the plan is paused."""
@@ -87,7 +67,7 @@ class Story:
         self._on_moment = on_moment
         self._before = before
         self._began_s = time.time()
-        self._spans: list[_Span] = []
+        self._spans: list[Span] = []
 
     async def play(self) -> None:
         """From the first request to the end of the plan. Raises CopyError when the copy breaks down."""
@@ -104,7 +84,7 @@ class Story:
             await self._wait_before("an operator resumes")
             await self._resume()
         await self._to_the_end()
-        self._look_back()
+        self.promises += seen_by_clients(self._clients.answers, self._spans)
         await self._wait_before("the end")
 
     async def _wait_before(self, act: str) -> None:
@@ -185,8 +165,8 @@ class Story:
         in_force_s = at_s + (float(lines[0]["took_s"]) if lines else 0.0)
         took_ms = (in_force_s - at_s) * 1000
         self._say("in force on all workers", f"{took_ms:.1f} ms later", at_s=in_force_s)
-        await asyncio.sleep(3 * _IN_FLIGHT_S)
-        after = [answer for answer in self._clients.answers if answer.at_s > in_force_s + _IN_FLIGHT_S]
+        await asyncio.sleep(3 * IN_FLIGHT_S)
+        after = [answer for answer in self._clients.answers if answer.at_s > in_force_s + IN_FLIGHT_S]
         reached = sum(answer.backend == "domain" for answer in after)
         self._promise("from then on nobody goes to domain", reached == 0, f"{reached} of {len(after)} requests since")
 
@@ -210,7 +190,7 @@ class Story:
         self._say("domain is well again", "and nobody goes back by itself")
         await asyncio.sleep(self._script.quiet_s)
         status = await self._copy.ask()
-        reached = sum(answer.backend == "domain" for answer in self._clients.answers if answer.at_s > since_s + _IN_FLIGHT_S)
+        reached = sum(answer.backend == "domain" for answer in self._clients.answers if answer.at_s > since_s + IN_FLIGHT_S)
         kept = bool(status["rolled_back"]["value"]) and status["plan"]["phase"] == "rolled_back" and reached == 0
         detail = f"{reached} requests to domain in {self._script.quiet_s:g} s; the plan is {status['plan']['phase']}"
         self._promise("nothing goes back by itself", kept, detail.replace("_", " "))
@@ -234,7 +214,7 @@ class Story:
             now = (int(plan["stage"] or 0), str(plan["phase"]))
             if now != seen:
                 if now[0] != seen[0]:
-                    self._spans.append(_Span(script.plan[seen[0] - 1].percent, began_s, time.time()))
+                    self._spans.append(Span(script.plan[seen[0] - 1].percent, began_s, time.time()))
                     began_s = time.time()
                 what, detail = _stage_line(plan)
                 self._say(what, detail or ("goes on" if now[0] == seen[0] else ""))
@@ -246,7 +226,7 @@ class Story:
             await asyncio.sleep(_LOOK_S)
         if seen[1] == "completed":
             await asyncio.sleep(_WARM_UP_S)
-            self._spans.append(_Span(script.plan[-1].percent, began_s, time.time()))
+            self._spans.append(Span(script.plan[-1].percent, began_s, time.time()))
         status = await self._copy.ask()
         kept = status["plan"]["phase"] == "completed" and status["percent"]["value"] == script.plan[-1].percent
         waits = f": {status['plan']['waiting_for']}" if status["plan"]["waiting_for"] else ""
@@ -268,55 +248,6 @@ class Story:
         told = [event["version"] for event in self._copy.told.events]
         detail = f"{len(told)} deliveries for {len(wanted)} changes"
         self._promise("a hook is told of every change, once and in order", told == wanted, detail)
-
-    # --- what the clients saw ---
-
-    def _look_back(self) -> None:
-        answers = self._clients.answers
-        rescuable = [answer for answer in answers if answer.shape.rescued]
-        errors, others = (
-            [a for a in some if a.is_error] for some in (rescuable, [a for a in answers if not a.shape.rescued])
-        )
-        rescued = sum(answer.reason in ("fallback", "unhealthy") for answer in answers)
-        methods = ", ".join(sorted({answer.shape.method for answer in rescuable})) or "none"
-        detail = f"{len(errors)} of {len(rescuable):,} requests ({methods}); legacy answered {rescued:,} for domain"
-        if others:
-            detail += f"; besides, {len(others)} that may not be sent twice failed"
-        if errors:
-            detail += f"; the first: {errors[0].status or errors[0].reason}"
-        if rescuable:
-            self._promise("no client sees an error where legacy may answer", not errors, detail)
-        self._shares()
-        self._promise("nobody changes sides while the percent grows", *self._movers())
-
-    def _shares(self) -> None:
-        told, kept = [], bool(self._spans)
-        for span in self._spans:
-            seen: dict[int, bool] = {}
-            for answer in self._clients.answers:
-                if span.from_s + _IN_FLIGHT_S < answer.at_s < span.until_s - 2 * _LOOK_S and answer.shape.name == "default":
-                    seen[answer.client] = answer.backend == "domain"
-            share = sum(seen.values()) / len(seen) if seen else 0.0
-            kept = kept and abs(share - span.percent / 100) <= _SHARE_TOLERANCE
-            told.append(f"{share * 100:.1f} % at {span.percent:g} %")
-        self._promise(
-            "each stage has as many clients on domain as it says", kept, ", ".join(told) or "no stage was seen whole"
-        )
-
-    def _movers(self) -> tuple[bool, str]:
-        """Whether nobody who had been sent to domain was sent to legacy again, since the percent last rose from 0."""
-        since_s = self._spans[0].from_s if self._spans else self._began_s
-        on_domain: set[tuple[int, str]] = set()
-        moved: set[int] = set()
-        for answer in self._clients.answers:
-            who = answer.client, answer.shape.name
-            if answer.at_s < since_s or answer.reason != "bucket":
-                continue
-            if answer.backend == "domain":
-                on_domain.add(who)
-            elif who in on_domain:
-                moved.add(answer.client)
-        return not moved, f"{len(moved)} of {len({client for client, _ in on_domain})} clients went back"
 
 
 def _stage_line(plan: dict[str, Any]) -> tuple[str, str]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from splitter.rehearsal.script import Trouble
+from splitter.rehearsal.story import RULES
 from tests.process.running import ROOT, wait_until
 
 PLAN = "rollout: {plan: [{percent: 20, hold: 1d, approve: true}, {percent: 100}]}\n"
-ACTED = {"down": "consecutive_failures", "errors": "error_rate", "slow": "latency_p95_ratio"}
 
 
 class Rehearsal:
@@ -70,9 +71,13 @@ def test_everything_goes_as_promised(tmp_path: Path, fault: str) -> None:
     assert (status, report["ok"], err) == (0, True, "")
     assert report["requests"] > 1000
     assert report["took_s"] < 45
+    page = (ROOT / "docs" / "rehearsal.md").read_text()
+    told = [promise["name"] for promise in report["promises"] if promise["name"] != "a good domain is not rolled back"]
+    assert [name for name in told if f"| {name} |" not in page] == []
     lines = [line["what"] for line in report["timeline"]]
     if fault != "none":
-        assert any(line == f"rolled back by guardrail:{ACTED[fault]}" for line in lines), lines
+        rules = [f"rolled back by guardrail:{rule}" for rule in RULES[Trouble(fault)]]
+        assert len(set(rules) & set(lines)) == 1, lines
         assert len(report["promises"]) == 13
     assert lines[-1] == "stage 2 of 2: 100 % of clients"
     assert rehearsal.copies == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitter.config import Config, load, parse
-from splitter.rehearsal.clients import CLIENTS, Shape, evenly, shapes_of
+from splitter.rehearsal.clients import CLIENTS, Answer, Shape, evenly, shapes_of
+from splitter.rehearsal.promises import Span, seen_by_clients
 from splitter.rehearsal.script import FULLY_BROKEN_S, Addresses, Script, Trouble, write_script
 from splitter.routing import BUCKETS, bucket_of, seed_of
 
@@ -151,10 +153,14 @@ def test_a_slow_domain_is_slower_than_any_limit() -> None:
 # --- the clients ------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def names_of(salt: str) -> list[str]:
+    return evenly((f"client-{number}" for number in itertools.count()), seed_of(salt))
+
+
 @given(st.integers(1, 9_999), st.sampled_from(["", "2026", "on"]))
 def test_a_percent_of_buckets_is_that_percent_of_clients(threshold: int, salt: str) -> None:
-    seed = seed_of(salt)
-    names = evenly((f"client-{number}" for number in itertools.count()), seed)
+    names, seed = names_of(salt), seed_of(salt)
     assert len(set(names)) == CLIENTS
     on_domain = sum(bucket_of(name.encode(), seed) < threshold for name in names)
     assert abs(on_domain - CLIENTS * threshold / BUCKETS) <= 1
@@ -173,3 +179,57 @@ def test_every_route_is_asked_for() -> None:
 def test_nothing_is_rescued_where_nothing_falls_back() -> None:
     config = parse("fallback: {on: []}", "own", {})
     assert not any(shape.rescued for shape in shapes_of(config.rollout, script_of(config)))
+
+
+# --- what the clients saw ---------------------------------------------------------------------------------------------
+
+READ = Shape("default", "GET", "/", rescued=True)
+WRITE = Shape("default", "POST", "/", rescued=False)
+SPANS = (Span(10.0, 100.0, 200.0), Span(50.0, 200.0, 300.0))
+
+
+def answers_of(*changed: Answer) -> list[Answer]:
+    """A hundred clients in two stages, as it should be, and then some."""
+    good = [
+        Answer(client, READ, at_s, 0.01, 200, "domain" if client < on_domain else "legacy", "bucket")
+        for at_s, on_domain in ((150.0, 10), (250.0, 50))
+        for client in range(100)
+    ]
+    return sorted([*good, *changed], key=lambda answer: answer.at_s)
+
+
+def broken(answers: list[Answer], spans: tuple[Span, ...] = SPANS) -> list[str]:
+    return [promise.name for promise in seen_by_clients(answers, spans) if not promise.kept]
+
+
+def test_promises_are_kept() -> None:
+    kept = list(seen_by_clients(answers_of(), SPANS))
+    assert [promise.detail for promise in kept if promise.kept] == [
+        "0 of 200 requests (GET); legacy answered 0 for domain",
+        "10.0 % at 10 %, 50.0 % at 50 %",
+        "0 of 50 clients went back",
+    ]
+
+
+@pytest.mark.parametrize(("status", "reason"), [(503, "bucket"), (0, "TimeoutError")])
+def test_an_error_breaks_a_promise_where_legacy_may_answer(status: int, reason: str) -> None:
+    error = Answer(3, READ, 160.0, 0.01, status, "domain", reason)
+    assert broken(answers_of(error)) == ["no client sees an error where legacy may answer"]
+    of_a_write = Answer(3, WRITE, 160.0, 0.01, status, "domain", reason)
+    assert broken(answers_of(of_a_write)) == []
+
+
+def test_too_many_on_domain_break_a_promise() -> None:
+    more = [Answer(client, READ, 160.0, 0.01, 200, "domain", "bucket") for client in (20, 21)]
+    assert broken(answers_of(*more)) == ["each stage has as many clients on domain as it says"]
+    assert broken(answers_of(), ()) == ["each stage has as many clients on domain as it says"]
+
+
+def test_a_client_that_goes_back_breaks_a_promise() -> None:
+    back = Answer(5, READ, 260.0, 0.01, 200, "legacy", "bucket")
+    assert broken(answers_of(back)) == ["nobody changes sides while the percent grows"]
+    rescued = Answer(5, READ, 255.0, 0.01, 200, "legacy", "fallback")
+    there_again = Answer(5, READ, 256.0, 0.01, 200, "domain", "bucket")
+    assert broken(answers_of(rescued, there_again)) == []
+    before_the_rollback = Answer(30, READ, 50.0, 0.01, 200, "domain", "bucket")
+    assert broken(answers_of(before_the_rollback)) == []
