@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-run packages run test test-compose env check fmt lint types layers bench instructions soak clean
+.PHONY: help install install-run packages run demo test test-compose env check fmt lint types layers bench instructions soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,9 @@ packages:
 
 run: install-run ## legacy, domain and splitter, until Ctrl-C  (ARGS='--port 8100')
 	@$(BIN)/python -m tools.run_all $(ARGS)
+
+demo: install-run ## a rollout, a fault, a rollback, on a private copy; with a console  (ARGS='--fault slow')
+	@$(BIN)/splitter rehearse --speed 0.25 --step $(ARGS)
 
 test: install packages ## every test  (ARGS='-k bucket -x')
 	$(BIN)/python -m pytest $(ARGS)
