@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from splitter.cli.compare.request_list import read_request_list
 from splitter.cli.target import Target
 from splitter.config import parse
 from tools.readiness import papers
+from tools.readiness.check import Asked, unit_tests
 from tools.readiness.compared import LIST, THIRTEEN, Compared, NotComparedError, compare, url_of
 from tools.readiness.findings import Finding, Group, Outcome, Report, failed, not_checked, ok, percent
+from tools.readiness.live import Running
 from tools.readiness.start import parser, prospect
 
 
@@ -107,6 +110,21 @@ def test_what_can_not_be_compared_says_why(tmp_path: Path) -> None:
     with pytest.raises(NotComparedError, match="--via must be a URL") as refused:
         compare("nonsense")
     assert refused.value.status == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "told"), [("assert True", "ok", "1 passed"), ("assert 0", "FAILED", "1 failed")]
+)
+def test_unit_tests_are_run_when_asked_for(tmp_path: Path, body: str, outcome: str, told: str) -> None:
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+    (tmp_path / "tests" / "unit" / "test_it.py").write_text(f"def test_it():\n    {body}\n")
+    config = parse("{}", "here", {})
+    somewhere = Running(Target("127.0.0.1", 9), Target("127.0.0.1", 9))
+    about = Asked(somewhere, config, None, tmp_path, None, None, tests=True, quick=True, root=tmp_path)
+    (finding,) = unit_tests(about)
+    assert (finding.outcome.value, told in finding.detail) == (outcome, True)
+    (left_out,) = unit_tests(replace(about, tests=False))
+    assert left_out.outcome is Outcome.NOT_CHECKED
 
 
 # --- papers ---------------------------------------------------------------------------------------------------------
