@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -27,8 +27,9 @@ from splitter.control.hooks import Hooks
 from splitter.control.prober import Prober
 from splitter.control.replies import as_json, explain_errors, protect
 from splitter.control.stream import Hub
-from splitter.control.told import guardrail_readings, plan_hold_left_s, plan_step
-from splitter.metrics import Reading, form_for, render
+from splitter.control.told import plan_hold_left_s, plan_step
+from splitter.jury import Finding
+from splitter.metrics import GuardrailReading, Reading, form_for, render
 from splitter.snapshot import Plane
 from splitter.stats import Stats
 from splitter.tasks import Tasks
@@ -182,7 +183,7 @@ async def _metrics(request: web.Request) -> web.Response:
         plan_stages=len(rollout.plan),
         plan_phase=progress.phase,
         plan_hold_left_s=plan_hold_left_s(rollout, progress),
-        guardrails=guardrail_readings(controller.finding),
+        guardrails=_guardrail_readings(controller.finding),
         rollbacks=controller.rollbacks,
         rollback_durations=controller.rollback_durations,
         config_reloads=controller.reloads,
@@ -196,3 +197,9 @@ async def _metrics(request: web.Request) -> web.Response:
     )
     form = form_for(request.headers.get("Accept", ""))
     return web.Response(body=render(reading, form), headers={"Content-Type": form.value})
+
+
+def _guardrail_readings(finding: Finding | None) -> Mapping[str, GuardrailReading]:
+    """The last verdict of each rule, for the metrics."""
+    results = () if finding is None else finding.window.results
+    return {result.rule.value: GuardrailReading(result.outcome.value, result.value, result.limit) for result in results}

@@ -20,9 +20,7 @@ from pydantic import SecretStr
 
 from splitter.config import Config
 from splitter.control.status import event_line
-from splitter.control.times import when
 from splitter.state import Event
-from splitter.verdict import Verdict
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 120.0
@@ -95,7 +93,7 @@ def kind_of(event: Event) -> str:
         case "state lost":
             return "state"
     if event.who.startswith(_BY_GUARDRAIL):
-        return "guardrail"  # what it does short of rolling back: it stops the plan
+        return "guardrail"  # what it does short of rolling back: it freezes the plan, or only says so
     return "percent" if event.what.startswith("percent") else "plan"
 
 
@@ -103,26 +101,6 @@ def told(event: Event, summary: str, splitter: str) -> dict[str, Any]:
     """An event of the record as a hook is told of it. Its id follows from its content: every hook is given the same."""
     line = event_line(event)
     return {"id": _id_of(orjson.dumps(line)), "event": kind_of(event), "splitter": splitter, **line, "summary": summary}
-
-
-def told_besides(kind: str, who: str, why: str, summary: str, *, splitter: str, at_s: float) -> dict[str, Any]:
-    """What is no event of the record, because it changed nothing: in the same form, without a version."""
-    line = {"version": None, "when": when(at_s), "who": who, "what": kind, "why": why, "from": "", "to": ""}
-    return {"id": _id_of(orjson.dumps(line)), "event": kind, "splitter": splitter, **line, "summary": summary}
-
-
-def question(
-    *, stage: int, percent: float, next_percent: float | None, held_s: float, verdict: Verdict, stages: int
-) -> dict[str, Any]:
-    """What a confirm hook is asked by. `stage` counts from 1; `next_percent` is None when the plan ends with this stage."""
-    return {
-        "stage": stage,
-        "stages": stages,
-        "percent": percent,
-        "next_percent": next_percent,
-        "held_s": round(held_s, 3),
-        "verdict": verdict.to_json(),
-    }
 
 
 def _id_of(content: bytes) -> str:
@@ -187,9 +165,3 @@ class Backlog:
 
     def take(self) -> Delivery | None:
         return self.waiting.popleft() if self.waiting else None
-
-    def clear(self) -> int:
-        """Forget all; how many there were."""
-        count = len(self.waiting)
-        self.waiting.clear()
-        return count

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
@@ -33,7 +34,6 @@ from splitter.control.deliveries import (
     judge,
     pause_s,
     told,
-    told_besides,
 )
 from splitter.metrics.reading import HOOK_OUTCOMES
 from splitter.state import Event
@@ -83,10 +83,17 @@ def _sentence(error: Exception, timeout_s: float) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return refusal_of(error.certificate_error) or "its certificate is not accepted"
         case aiohttp.ClientConnectorError():
-            return refusal_of(error.os_error) or error.os_error.strerror or "it can't be reached"
+            return refusal_of(error.os_error) or _words_of(error.os_error)
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
     return f"no answer that could be read ({type(error).__name__})"
+
+
+def _words_of(error: OSError) -> str:
+    """The system's words: asyncio and uvloop put others into the error. Numbers below 0 are the resolver's."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or "it can't be reached"
 
 
 class _Sender:
@@ -218,15 +225,10 @@ class Hooks:
     def on_events(self, events: Sequence[Event], summary: str) -> None:
         """Tell of these, which this splitter made. Returns at once."""
         for event in events:
-            self._tell(told(event, summary, self.name))
-
-    def tell(self, what: str, who: str, why: str, summary: str) -> None:
-        """Tell of what is no event of the record. `what` is one of HOOK_EVENTS. Returns at once."""
-        self._tell(told_besides(what, who, why, summary, splitter=self.name, at_s=self.now()))
-
-    def guardrail(self, rule: str, sentence: str, action: str) -> None:
-        """A guardrail has found domain bad; `action` is what it does about it, `alert` for only saying so."""
-        self.tell("guardrail", f"guardrail:{rule}", sentence, f"guardrail {rule} ({action}): {sentence}")
+            body = told(event, summary, self.name)
+            for sender in self._senders:
+                if body["event"] in sender.settings.events:
+                    sender.put(delivery_of(body, _new_id(self.random), self.clock()))
 
     async def close(self, timeout_s: float) -> None:
         """One more try for what waits, for so long at most; what is left is logged and dropped."""
@@ -240,11 +242,6 @@ class Hooks:
         self._senders = []
         if self._session is not None:
             await self._session.close()
-
-    def _tell(self, event: Mapping[str, Any]) -> None:
-        for sender in self._senders:
-            if event["event"] in sender.settings.events:
-                sender.put(delivery_of(event, _new_id(self.random), self.clock()))
 
     def _start(self, settings: HookSettings) -> _Sender:
         if self._session is None:

@@ -6,13 +6,11 @@ Invariants: stages count from 1 here, as people count; times are UTC in ISO 8601
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from splitter.config import Guardrails, Rollout
 from splitter.control.times import when
 from splitter.jury import Finding
-from splitter.metrics import GuardrailReading
 from splitter.progress import IN_FORCE, Phase, PlanProgress
 from splitter.rollout import percents, possible
 
@@ -79,14 +77,6 @@ def guardrails_document(guardrails: Guardrails, finding: Finding | None) -> dict
         "bad_windows_max": guardrails.bad_windows,
         "bad": None if finding is None or finding.bad is None else finding.bad.sentence,
     }
-
-
-def guardrail_readings(finding: Finding | None) -> Mapping[str, GuardrailReading]:
-    """The last verdict of each rule, for the metrics."""
-    results = () if finding is None else finding.window.results
-    return {
-        result.rule.value: GuardrailReading(result.outcome.value, result.value, result.limit) for result in results
-    }  # fmt: skip
 
 
 def plan_step(progress: PlanProgress) -> int:
