@@ -13,7 +13,9 @@ from tests.process.running import replaced, splitter, until
 from tests.process.traffic import load
 
 
-async def test_a_supervisor_that_stood_still_still_hears_what_a_killed_worker_said(tmp_path: Path, recorders: Recorders) -> None:
+async def test_a_supervisor_that_stood_still_still_hears_what_a_killed_worker_said(
+    tmp_path: Path, recorders: Recorders
+) -> None:
     with splitter(tmp_path, HALF, **urls(recorders)) as running:
         async with load(running.port, kept=8, new=0) as result:
             await result.more(200)
