@@ -63,6 +63,9 @@ bench: install packages ## CPU per request, the splitter's and six others'  (QUI
 instructions: install packages ## instructions per request, the splitter's and nginx'  (ARGS='--features')
 	@$(BIN)/python -m tools.bench.instructions $(ARGS)
 
+soak: install-run ## everything that can happen, every request accounted for  (MINUTES=10)
+	@$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),10) $(ARGS)
+
 clean: ## remove what was made here, except data and state
 	rm -rf .venv .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
