@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from splitter.compare import Tally
 from splitter.config import Config
 from splitter.rendezvous import Orphan
 from splitter.snapshot import Death, Gauges, Published, Snapshot, Totals, WorkerInfo, WorkerState
@@ -27,6 +28,7 @@ from splitter.supervision.backoff import Backoff
 from splitter.supervision.cores import cores
 from splitter.supervision.local import LocalWorker
 from splitter.supervision.member import Edition, Task, Worker
+from splitter.supervision.mirrored import Mirrored
 from splitter.supervision.process import ProcessWorker
 from splitter.supervision.sockets import SlotSockets
 from splitter.tasks import Tasks
@@ -88,6 +90,7 @@ class Crew:
         self._edition: Edition | None = None
         self._living: list[Worker] = []
         self._dead = Stats()
+        self._mirrored = Mirrored(tasks)
         self._deaths = dict.fromkeys(Death, 0)
         self._generations = 0
         self._current: _Generation | None = None
@@ -133,6 +136,9 @@ class Crew:
             gauges.merge(worker.gauges)
         return Totals(stats, gauges, self.workers(), dict(self._deaths))
 
+    async def mirror_report(self) -> Tally:
+        return await self._mirrored.over(self._living)
+
     def workers(self) -> Sequence[WorkerInfo]:
         infos = [worker.info() for worker in self._living]
         if self._current is not None:
@@ -162,6 +168,7 @@ class Crew:
             if self._current is not None:
                 self._current.retired = True
             self._current = generation
+            self._mirrored.on_generation(generation.task)
             self._drain_strangers()
             self._limit_generations(config.limits.drain_timeout_s)
 
@@ -271,6 +278,7 @@ class Crew:
     def on_end(self, worker: Worker) -> None:
         self._living.remove(worker)
         self._dead.merge(worker.stats)
+        self._mirrored.bury(worker)
         slot = self._slot_of(worker)
         if slot is not None and not self._stopping:
             self._log.error("worker_died", slot=worker.slot, pid=worker.pid, why=worker.why, cause=worker.cause)
