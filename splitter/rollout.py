@@ -204,13 +204,21 @@ def _meant(progress: PlanProgress, event: Event, plan: Plan) -> Event:
     return event
 
 
+def possible(phase: Phase) -> list[str]:
+    """What a person can do to a plan in this phase, in the words of `Event`."""
+    return [
+        button.value
+        for button in _BUTTONS
+        if (phase, button) in TRANSITIONS and (TRANSITIONS[phase, button] is not phase or button in MOVES_ON)
+    ]
+
+
 def _next(phase: Phase, event: Event) -> Phase:
     try:
         return TRANSITIONS[phase, event]
     except KeyError:
-        possible = [button for button in _BUTTONS if TRANSITIONS.get((phase, button), phase) is not phase]
         said, is_now = (word.replace("_", " ") for word in (event, phase))
-        message = f"{said} is not possible: the plan is {is_now}; possible: {', '.join(possible)}"
+        message = f"{said} is not possible: the plan is {is_now}; possible: {', '.join(possible(phase))}"
         raise IllegalTransition(message) from None
 
 

@@ -8,7 +8,7 @@ Invariants: all of these are values, neither side keeps a hold on the other's; `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -18,6 +18,7 @@ from splitter.config import KeySource
 from splitter.config.addresses import Senders
 from splitter.config.traffic import Key
 from splitter.hops import Style
+from splitter.judged import Judged
 from splitter.routing import Force, Rule, Table
 from splitter.stats import Stats
 
@@ -201,3 +202,16 @@ class Plane(Protocol):
 
     def workers(self) -> Sequence[WorkerInfo]:
         """The processes there are, without asking them."""
+
+
+class Witness(Protocol):
+    """What guardrails see of a data plane."""
+
+    async def collect(self) -> Totals:
+        """As `Plane.collect`; what is told by it is in `judged`."""
+
+    def judged(self) -> Judged:
+        """What is judged by, as far as it was reported, without asking anybody."""
+
+    def on_report(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever there is something new in `judged`. It must return at once and not raise."""

@@ -34,7 +34,7 @@ def reference() -> str:
     for name, field in Config.model_fields.items():
         section = sections_in(field.annotation)
         if section is not None:
-            lines += _section(key_of(name, field), field.description or "", section)
+            lines += _section(_place(key_of(name, field), field), field.description or "", section)
     return "\n".join(lines)
 
 
@@ -101,8 +101,12 @@ def _section(path: str, description: str, section: type[Section]) -> Iterator[st
     for key, field in inner:
         nested = sections_in(field.annotation)
         if nested is not None:
-            is_list = typing.get_origin(field.annotation) is tuple
-            yield from _section(f"{path}.{key}{'[]' * is_list}", field.description or "", nested)
+            yield from _section(_place(f"{path}.{key}", field), field.description or "", nested)
+
+
+def _place(path: str, field: FieldInfo) -> str:
+    """A path, marked when there may be several sections at it."""
+    return path + "[]" * (typing.get_origin(field.annotation) is tuple)
 
 
 def _is_backend(field: FieldInfo) -> bool:

@@ -36,6 +36,9 @@ def lines(found: Json) -> list[str]:
     rows = [("domain", _domain(found))]
     rows += [("percent", words.share(found["percent"]))]
     rows += [(f"route {words.clean(name)}", words.share(told)) for name, told in found["routes"].items()]
+    if found["plan"] is not None:
+        rows += [("plan", words.plan(found["plan"]))]
+    rows += [("guardrails", words.guardrails(found["guardrails"]))]
     switch = found["use_domain_service"]
     rows += [("use_domain_service", f"{str(switch['value']).lower()}, from {words.origin(switch)}")]
     rows += [("key", ", ".join(words.clean(key) for key in found["key"]))]

@@ -25,7 +25,7 @@ _WITHOUT_API: Final = (
 )
 SAVED_S: Final = 1.0
 _POLL_S: Final = 0.02
-_reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit list.")
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit list.")
 
 
 def _percent(_ctx: click.Context, _argument: click.Parameter, value: str) -> float:
@@ -40,7 +40,7 @@ def _percent(_ctx: click.Context, _argument: click.Parameter, value: str) -> flo
 
 
 @click.command("rollback")
-@_reason_option
+@reason_option
 @admin_options
 def rollback(reason: str, admin: str | None, token: str | None, as_json: bool) -> None:
     """Send everybody to legacy, at once; returns when no new request goes to domain.
@@ -58,12 +58,12 @@ def rollback(reason: str, admin: str | None, token: str | None, as_json: bool) -
         said = "rolled back: nothing goes to domain any more"
     else:
         said = f"nothing goes to domain: it was {words.latch(latch)}"
-    _tell(done, said, as_json=as_json)
+    tell(done, said, as_json=as_json)
 
 
 @click.command("resume")
 @click.option("--from-stage", type=click.IntRange(min=1), metavar="N", help="The stage of the plan to start again with.")
-@_reason_option
+@reason_option
 @admin_options
 def resume(from_stage: int | None, reason: str, admin: str | None, token: str | None, as_json: bool) -> None:
     """Let go of a rollback: what is configured or set is in force again."""
@@ -74,7 +74,7 @@ def resume(from_stage: int | None, reason: str, admin: str | None, token: str | 
     except (UnreachableError, RefusedError) as error:
         raise terminal.fail(target, error) from None
     summary = words.clean(done["status"]["summary"])
-    _tell(
+    tell(
         done, f"resumed: {summary}" if done["changed"] else f"not rolled back, nothing to resume: {summary}", as_json=as_json
     )
 
@@ -82,12 +82,13 @@ def resume(from_stage: int | None, reason: str, admin: str | None, token: str | 
 @click.command("set")
 @click.argument("percent", callback=_percent)
 @click.option("--route", metavar="NAME", help="The route whose percent this is (default: the global one).")
-@_reason_option
+@reason_option
 @admin_options
 def set_percent(percent: float, route: str | None, reason: str, admin: str | None, token: str | None, as_json: bool) -> None:
     """Set the PERCENT of clients that go to domain.
 
-    It beats the plan, the environment and the file, and survives a restart, until somebody edits the percent there.
+    It beats the environment and the file, and survives a restart, until somebody edits the percent there. Without --route
+    it ends a plan.
     """
     target, terminal = find_target(admin, token), Terminal(as_json)
     body: Json = {"percent": percent, "reason": reason} | ({} if route is None else {"route": route})
@@ -101,7 +102,7 @@ def set_percent(percent: float, route: str | None, reason: str, admin: str | Non
     if not done["changed"]:
         said += " already"
     why_off = words.off(status)
-    _tell(done, said, *([f"but nothing goes to domain: {why_off}"] if why_off else []), as_json=as_json)
+    tell(done, said, *([f"but nothing goes to domain: {why_off}"] if why_off else []), as_json=as_json)
 
 
 def once_saved(target: Target, done: Json) -> Json:
@@ -117,7 +118,8 @@ def once_saved(target: Target, done: Json) -> Json:
     return done
 
 
-def _tell(done: Json, *lines: str, as_json: bool) -> None:
+def tell(done: Json, *lines: str, as_json: bool) -> None:
+    """Say what became of a change: `lines`, then how it came into force."""
     if as_json:
         click.echo(json.dumps({"ok": True, **done}, ensure_ascii=False))
         return

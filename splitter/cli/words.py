@@ -60,6 +60,26 @@ def latch(told: Json) -> str:
     return f"rolled back by {clean(told['who'])}, {local_time(told['when'])}{why}"
 
 
+def plan(found: Json) -> str:
+    """Where the plan stands: `running, stage 2 of 4, 25 %, waiting for 3 h 2 min of the hold`."""
+    parts = [clean(found["phase"]).replace("_", " ")]
+    if found["stage"] is not None:
+        parts += [f"stage {found['stage']} of {len(found['stages'])}", f"{float(found['percent'] or 0):g} %"]
+    if found["waiting_for"]:
+        parts.append(f"waiting for {clean(found['waiting_for'])}")
+    return ", ".join(parts) + (f" ({clean(found['reason'])})" if found["reason"] else "")
+
+
+def guardrails(found: Json) -> str:
+    """What the guardrails say: `pass`, or why not; and how near they are to acting."""
+    verdict = found["verdict"]
+    if verdict is None:
+        return "nothing is judged, since nothing can go to domain"
+    bad = f", bad windows in a row: {found['bad_windows']} of {found['bad_windows_max']}" if found["bad_windows"] else ""
+    word = clean(verdict["outcome"]).replace("_", " ")
+    return word + (f": {clean(verdict['sentence'])}" if verdict["outcome"] != "pass" else "") + bad
+
+
 def went(done: Json) -> list[str]:
     """How a change came into force: on how many workers, how fast, and what was not as it should be."""
     workers = int(done["workers"])

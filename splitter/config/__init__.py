@@ -11,6 +11,7 @@ from splitter.config.addresses import BackendUrl, IpNetwork, Sender, TcpAddress,
 from splitter.config.comparison import Comparison
 from splitter.config.environment import CONFIG_VARIABLE, VARIABLES
 from splitter.config.guardrails import Guardrails, StageLimits
+from splitter.config.hooks import HOOK_EVENTS, Hook
 from splitter.config.jsonpath import Ignored, JsonPath, Tolerance
 from splitter.config.loader import load, parse
 from splitter.config.numbers import Percent, threshold_of
@@ -21,6 +22,7 @@ from splitter.config.traffic import KeySource
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "HOOK_EVENTS",
     "VARIABLES",
     "Admin",
     "BackendConfig",
@@ -33,6 +35,7 @@ __all__ = [
     "Given",
     "Guardrails",
     "Health",
+    "Hook",
     "Ignored",
     "IpNetwork",
     "JsonPath",

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from splitter.config.checks import Clash, clashes
 from splitter.config.document import MAX_CHARACTERS, Document, Path, Tree, dotted, read_document
 from splitter.config.environment import VARIABLES, Overlay, lay_over, read_environment
-from splitter.config.on_disk import file_clashes
+from splitter.config.on_disk import file_clashes, unset_secrets
 from splitter.config.schema import DEFAULT, Config, Given, leaves
 from splitter.config.sections import Admin, Section
 from splitter.config.sentences import sentences
@@ -33,8 +33,8 @@ def load(path: FilePath | None, environ: Mapping[str, str]) -> Config:
     Raises ConfigError with everything that is wrong.
     """
     if path is None:
-        return parse("", "no file", environ, _with_files)
-    return parse(read_text(path), str(path), environ, _with_files)
+        return parse("", "no file", environ, _with_machine(environ))
+    return parse(read_text(path), str(path), environ, _with_machine(environ))
 
 
 def read_text(path: FilePath, most_bytes: int = _MOST_BYTES) -> str:
@@ -57,9 +57,15 @@ def read_text(path: FilePath, most_bytes: int = _MOST_BYTES) -> str:
         raise ConfigError((Fault("", f"is not UTF-8: byte 0x{content[error.start]:02x}", source, line),)) from None
 
 
-def _with_files(config: Config, route_names: frozenset[str]) -> Iterator[Clash]:
-    yield from clashes(config, route_names)
-    yield from file_clashes(config)
+def _with_machine(environ: Mapping[str, str]) -> Rules:
+    """All rules: also those about what is to be found on this machine."""
+
+    def rules(config: Config, route_names: frozenset[str]) -> Iterator[Clash]:
+        yield from clashes(config, route_names)
+        yield from file_clashes(config)
+        yield from unset_secrets(config, environ)
+
+    return rules
 
 
 def parse(text: str, source: str, environ: Mapping[str, str], rules: Rules = clashes) -> Config:

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from splitter.config.addresses import HookUrl
 from splitter.config.comparison import Comparison
 from splitter.config.guardrails import StageLimits
+from splitter.config.hooks import VariableName
 from splitter.config.kinds import Flag, Listing, Named, Nullable, PartsError, Text, Word
 from splitter.config.numbers import SHARE, Count, Duration, Percent, Size, threshold_of
 from splitter.config.sections import Section
@@ -29,7 +30,7 @@ _KEY_EXAMPLE: Final = '["header:X-User-Id", client_ip]'
 _YEAR_S: Final = 366 * 86_400.0
 
 
-def _null_is_empty(given: object) -> object:
+def null_is_empty(given: object) -> object:
     return [] if given is None else given
 
 
@@ -131,11 +132,17 @@ class Rollout(Section):
             "`X-Splitter-Token`, or nobody."
         ),
     )
-    routes: Annotated[tuple[Route, ...], BeforeValidator(_null_is_empty)] = Field(
+    routes: Annotated[tuple[Route, ...], BeforeValidator(null_is_empty)] = Field(
         default=(), description="Requests with a percent or key of their own, in order; the first match wins."
     )
-    plan: Annotated[tuple[Stage, ...], BeforeValidator(_null_is_empty)] = Field(
+    plan: Annotated[tuple[Stage, ...], BeforeValidator(null_is_empty)] = Field(
         default=(), description="The stages of an automatic rollout, in order. Percents must not fall."
+    )
+    confirm_secret_env: Annotated[str | None, Nullable(VariableName())] = Field(
+        default=None,
+        description=(
+            "Environment variable that holds the secret questions to `confirm` are signed with; `null`: they are not signed."
+        ),
     )
     count_time_away: Annotated[bool, Flag()] = Field(
         default=False,

@@ -11,21 +11,17 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic.fields import FieldInfo
 
 from splitter.config.addresses import UNIX_PREFIX
 from splitter.config.guardrails import Guardrails
+from splitter.config.hooks import Hook
 from splitter.config.kinds import Kind, Word
-from splitter.config.rollout import Fallback, Mirror, Rollout
+from splitter.config.rollout import Fallback, Mirror, Rollout, null_is_empty
 from splitter.config.sections import AccessLogConfig, Admin, Backends, Limits, Listen, Listener, Section, StateConfig
 
 DEFAULT: Final = "default"
-
-_UNBUILT: Final[tuple[tuple[str, str], ...]] = (
-    ("rollout.plan", "the plan is checked, but no stage is started yet"),
-    ("guardrails", "guardrails are checked, but nothing is judged or rolled back yet"),
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +46,9 @@ class Config(Section):
     backends: Backends = Field(default=Backends(), description="The two implementations.")
     rollout: Rollout = Field(default=Rollout(), description="Who goes to domain.")
     guardrails: Guardrails = Field(default=Guardrails(), description="When domain is too bad, and what happens then.")
+    hooks: Annotated[tuple[Hook, ...], BeforeValidator(null_is_empty)] = Field(
+        default=(), description="Who outside is told of every change."
+    )
     fallback: Fallback = Field(default=Fallback(), description="When legacy answers what domain failed.")
     mirror: Mirror = Field(default=Mirror(), description="Copies of requests for comparing both sides.")
     limits: Limits = Field(default=Limits(), description="What a client may send and how long things may take.")
@@ -85,6 +84,14 @@ class Config(Section):
         config._origins = origins
         return config
 
+    def secret_variables(self) -> Mapping[tuple[str | int, ...], str]:
+        """Path -> the environment variable that holds a secret for outside: only who sends anything there may know it."""
+        named: dict[tuple[str | int, ...], str | None] = {
+            ("hooks", index, "secret_env"): hook.secret_env for index, hook in enumerate(self.hooks)
+        }
+        named["rollout", "confirm_secret_env"] = self.rollout.confirm_secret_env
+        return {path: name for path, name in named.items() if name is not None}
+
     def not_in_force(self) -> tuple[str, ...]:
         """A sentence for each thing somebody has set and that has no effect, in this version or as things stand."""
         given = [path for path, origin in self.origins.items() if origin != DEFAULT]
@@ -92,7 +99,7 @@ class Config(Section):
         def is_given(prefix: str) -> bool:
             return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")) for path in given)
 
-        sentences = [f"{prefix}: {sentence}" for prefix, sentence in _UNBUILT if is_given(prefix)]
+        sentences = []
         for name in ("legacy", "domain"):
             urls = getattr(self.backends, name).urls
             if is_given(f"backends.{name}.tls") and not any(url.scheme == "https" for url in urls):

@@ -23,10 +23,13 @@ from splitter.control.openapi import document
 from splitter.control.replies import Handler, as_error, as_json, request_id
 from splitter.control.stream import Hub
 from splitter.errors import IllegalTransition, StoreError
+from splitter.rollout import Event as PlanEvent
 
 ROLLOUT: Final = "/api/v1/rollout"
 OPENAPI: Final = "/api/v1/openapi.json"
 ACTOR: Final = "X-Splitter-Actor"
+STEERED: Final = (PlanEvent.PAUSE, PlanEvent.CONTINUE, PlanEvent.ABORT)
+"""What can be done to the plan besides starting and promoting it."""
 BODY_BYTES: Final = 16 * 1024
 EVENTS: Final = 50
 MOST_EVENTS: Final = 200
@@ -63,6 +66,7 @@ class Controls(Protocol):
     async def set_percent(self, percent: float, route: str | None, who: str, why: str) -> Outcome: ...
     async def roll_back(self, who: str, why: str) -> Outcome: ...
     async def resume(self, who: str, why: str, from_stage: int | None) -> Outcome: ...
+    async def steer(self, event: PlanEvent, who: str, why: str, from_stage: int | None = None) -> Outcome: ...
 
 
 class AdminApi:
@@ -81,6 +85,10 @@ class AdminApi:
             ("PUT", f"{ROLLOUT}/percent", self._set_percent),
             ("POST", f"{ROLLOUT}/rollback", self._roll_back),
             ("POST", f"{ROLLOUT}/resume", self._resume),
+            ("GET", f"{ROLLOUT}/plan", self._plan),
+            ("POST", f"{ROLLOUT}/plan/start", self._start_plan),
+            ("POST", f"{ROLLOUT}/plan/promote", self._promote_plan),
+            *(("POST", f"{ROLLOUT}/plan/{event}", self._steering(event)) for event in STEERED),
             ("GET", f"{ROLLOUT}/events", self._events),
             ("GET", f"{ROLLOUT}/stream", self._stream),
             ("GET", OPENAPI, self._openapi),
@@ -164,6 +172,26 @@ class AdminApi:
         body = bodies.read(bodies.Resume, await request.read())
         return self._done(await self._controls.resume(_who(request), body.reason, body.from_stage))
 
+    async def _plan(self, _request: web.Request) -> web.Response:
+        status = self._controls.status()
+        return as_json({"plan": status["plan"], "guardrails": status["guardrails"]})
+
+    async def _start_plan(self, request: web.Request) -> web.Response:
+        body = bodies.read(bodies.StartPlan, await request.read())
+        return self._done(await self._controls.steer(PlanEvent.START, _who(request), body.reason, body.from_stage))
+
+    async def _promote_plan(self, request: web.Request) -> web.Response:
+        body = bodies.read(bodies.PromotePlan, await request.read())
+        event = PlanEvent.PROMOTE_FULL if body.full else PlanEvent.PROMOTE
+        return self._done(await self._controls.steer(event, _who(request), body.reason))
+
+    def _steering(self, event: PlanEvent) -> Handler:
+        async def steer(request: web.Request) -> web.Response:
+            body = bodies.read(bodies.SteerPlan, await request.read())
+            return self._done(await self._controls.steer(event, _who(request), body.reason))
+
+        return steer
+
     def _done(self, outcome: Outcome) -> web.Response:
         return as_json(
             {
@@ -178,7 +206,7 @@ class AdminApi:
         )
 
     async def _events(self, request: web.Request) -> web.Response:
-        limit = _limit(request.query.get("limit"))
+        limit = bodies.limit(request.query.get("limit"), EVENTS, MOST_EVENTS)
         return as_json({"events": list(reversed(self._controls.events()))[:limit]})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -203,14 +231,6 @@ async def explain_refusals(request: web.Request, handler: Handler) -> web.Stream
         response = as_error(request, 503, "store_unavailable", f"{error}; nothing was changed")
         response.headers["Retry-After"] = "1"
         return response
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return EVENTS
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST_EVENTS):
-        raise bodies.BodyError(422, "invalid", f"limit must be a whole number from 1 to {MOST_EVENTS}, not {shown(text)}")
-    return int(text)
 
 
 def _peer(request: web.Request) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -23,10 +23,14 @@ from splitter.control.auth import Gate
 from splitter.control.certificates import CertificateWatch
 from splitter.control.console import add_console
 from splitter.control.controller import Controller
+from splitter.control.hooks import Hooks
+from splitter.control.mirror import add_mirror
 from splitter.control.prober import Prober
 from splitter.control.replies import as_json, explain_errors, protect
 from splitter.control.stream import Hub
-from splitter.metrics import Reading, form_for, render
+from splitter.control.told import plan_hold_left_s, plan_step
+from splitter.jury import Finding
+from splitter.metrics import GuardrailReading, Reading, form_for, render
 from splitter.snapshot import Plane
 from splitter.stats import Stats
 from splitter.tasks import Tasks
@@ -61,6 +65,7 @@ class State:
     started_s: float
     life: Life = Life.STARTING
     certificates: CertificateWatch | None = None
+    hooks: Hooks | None = None
 
 
 class Audience(Enum):
@@ -86,6 +91,7 @@ def make_app(state: State, audience: Audience) -> web.Application:
         app.router.add_get(path, handler)
     if api is not None:
         api.add_routes(app)
+        add_mirror(app, state.plane, state.controller)
         add_console(app)
         app.on_startup.append(api.start)
         app.on_shutdown.append(api.close)
@@ -168,21 +174,34 @@ async def _ready(request: web.Request) -> web.Response:
 async def _metrics(request: web.Request) -> web.Response:
     state = request.app[STATE]
     controller, totals = state.controller, await state.plane.collect()
+    rollout, progress = controller.config.rollout, controller.plan.progress
     reading = Reading(
         stats=totals.stats,
         gauges=totals.gauges,
         snapshot=controller.snapshot(),
         version=__version__,
         backend_up=state.prober.up(),
+        plan_step=plan_step(progress),
+        plan_stages=len(rollout.plan),
+        plan_phase=progress.phase,
+        plan_hold_left_s=plan_hold_left_s(rollout, progress),
+        guardrails=_guardrail_readings(controller.finding),
         rollbacks=controller.rollbacks,
         rollback_durations=controller.rollback_durations,
         config_reloads=controller.reloads,
         config_ok=not controller.reload_fault,
         state_store_up=controller.store_up,
         admin_refused=state.gate.refused,
+        hook_deliveries=state.hooks.deliveries if state.hooks is not None else {},
         workers=totals.workers,
         deaths=totals.deaths,
         usage=usage_of([*dict.fromkeys((os.getpid(), *(worker.pid for worker in totals.workers if worker.pid)))]),
     )
     form = form_for(request.headers.get("Accept", ""))
     return web.Response(body=render(reading, form), headers={"Content-Type": form.value})
+
+
+def _guardrail_readings(finding: Finding | None) -> Mapping[str, GuardrailReading]:
+    """The last verdict of each rule, for the metrics."""
+    results = () if finding is None else finding.window.results
+    return {result.rule.value: GuardrailReading(result.outcome.value, result.value, result.limit) for result in results}

@@ -67,6 +67,15 @@ def _route(given: object) -> str | None:
     return given
 
 
+def _flag(given: object) -> bool:
+    if not isinstance(given, bool):
+        raise ValueError(f"must be true or false, not {shown(given)}")
+    return given
+
+
+Stage = Annotated[int | None, BeforeValidator(_stage), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})]
+
+
 class Checked(BaseModel):
     """An object with these fields and no others."""
 
@@ -86,9 +95,9 @@ class Rollback(Checked):
 class Resume(Checked):
     """Let go of a rollback."""
 
-    from_stage: Annotated[
-        int | None, BeforeValidator(_stage), WithJsonSchema({"type": ["integer", "null"], "minimum": 1})
-    ] = Field(default=None, description="The stage of the plan to start again with, counted from 1; left out: the first.")
+    from_stage: Stage = Field(
+        default=None, description="The stage of the plan to start again with, counted from 1; left out: the first."
+    )
 
 
 class SetPercent(Checked):
@@ -102,6 +111,29 @@ class SetPercent(Checked):
     route: Annotated[str | None, BeforeValidator(_route), WithJsonSchema({"type": ["string", "null"], "minLength": 1})] = (
         Field(default=None, description="The route whose percent this is; left out: the global one.")
     )
+
+
+class StartPlan(Checked):
+    """Start the plan."""
+
+    from_stage: Stage = Field(
+        default=None,
+        description=(
+            "The stage to start with, counted from 1; left out: the last one that goes no further than what is in force."
+        ),
+    )
+
+
+class PromotePlan(Checked):
+    """End the stage now, and go on to the next."""
+
+    full: Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})] = Field(
+        default=False, description="Go on to the last stage."
+    )
+
+
+class SteerPlan(Checked):
+    """Do to the plan what the path says."""
 
 
 def read(model: type[Body], data: bytes) -> Body:
@@ -129,3 +161,12 @@ def _sentence(model: type[Checked], detail: Any) -> str:
         hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
         return f"{shown(name)} is unknown{hint}"
     return f"the body must be an object, not {shown(detail.get('input'))}"
+
+
+def limit(text: str | None, default: int, most: int) -> int:
+    """How many are asked for. Raises BodyError."""
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= most):
+        raise BodyError(422, "invalid", f"limit must be a whole number from 1 to {most}, not {shown(text)}")
+    return int(text)

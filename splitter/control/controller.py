@@ -2,8 +2,8 @@
 
 Owns: turning configuration, state record and the backends' health into snapshots, and publishing them; the order of every
 change: checked, saved, published, confirmed by every worker, answered.
-Must not know: how a data plane works, how a store works, how health is found out, how a plan works (its progress is a part
-of the record, its percents come in as `plan_percents`).
+Must not know: how a data plane works, how a store works, how health is found out, how a plan moves on (`steering`), when
+domain is too bad (`pilot`).
 Invariants: every snapshot a plane gets was made here; a rollback waits for nothing, it is published first and saved
 meanwhile; domain is taken out for being down only while legacy is up, because a request that can go nowhere else is worth a
 try.
@@ -22,22 +22,29 @@ import structlog
 from splitter.config import Config
 from splitter.control.keeper import Change, Keeper
 from splitter.control.status import Facts, event_line, problems, status_of
+from splitter.control.steering import Steering
 from splitter.control.store import Store
 from splitter.control.table import baseline_of, table_of
 from splitter.errors import IllegalTransition, StoreError
+from splitter.jury import Finding
+from splitter.rollout import Event as PlanEvent
 from splitter.routing import Backend
 from splitter.snapshot import Plane, Published, Snapshot
 from splitter.state import (
     CONFIG,
     GLOBAL,
+    HELD,
+    Event,
     InForce,
     Latch,
     Record,
-    adopt_baseline,
+    Wish,
+    adopt_edit,
     in_force,
-    resume,
-    roll_back,
-    set_percent,
+    resume_all,
+    roll_all_back,
+    set_by_hand,
+    steer,
 )
 from splitter.stats import Histogram
 from splitter.tasks import Tasks
@@ -50,15 +57,13 @@ PEER: Final = "peer"
 
 _BY: Final = frozenset({"guardrail", "signal", CONFIG, PEER})
 
-PlanPercents = Callable[[Record, Config], Mapping[str, float]]
-
-
-def _no_plan(_record: Record, _config: Config) -> Mapping[str, float]:
-    return {}
-
 
 def _now_to_the_millisecond() -> float:
     return round(time.time(), 3)
+
+
+def _from_0(stage: int | None) -> int | None:
+    return None if stage is None else stage - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +88,9 @@ class Outcome:
 class Controller:
     """See the top of the file.
 
-    `reload_fault`: why the last reload failed; `reloads` counts them by outcome; `restart_needed`: what of the configuration
-    waits for a restart. `rollbacks` counts by who, `rollback_durations` from the decision until it was in force on all
-    workers.
+    `plan` is the plan under way, `finding` what the guardrails said last; `reload_fault`: why the last reload failed;
+    `reloads` counts them by outcome; `restart_needed`: what of the configuration waits for a restart. `rollbacks` counts by
+    who, `rollback_durations` from the decision until it was in force on all workers.
     """
 
     def __init__(
@@ -95,7 +100,6 @@ class Controller:
         store: Store,
         tasks: Tasks,
         *,
-        plan_percents: PlanPercents = _no_plan,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = _now_to_the_millisecond,
     ) -> None:
@@ -107,10 +111,11 @@ class Controller:
         self.restart_needed: tuple[str, ...] = ()
         self.rollbacks: dict[str, int] = {}
         self.rollback_durations = Histogram()
+        self.finding: Finding | None = None
         self._plane = plane
         self._keeper = Keeper(store, clock, now)
+        self.plan = Steering(self._keeper, lambda: self.config.rollout, self.change, now)
         self._tasks = tasks
-        self._plan_percents = plan_percents
         self._clock = clock
         self._now = now
         self._edit_waits = True  # what the file says has not been compared with what was saved
@@ -132,8 +137,7 @@ class Controller:
 
     def in_force(self) -> InForce:
         """Every value, and which layer it comes from."""
-        record = self.record
-        return in_force(self.config, record, self._plan_percents(record, self.config))
+        return in_force(self.config, self.record, self.plan.percents())
 
     def snapshot(self) -> Snapshot:
         domain_up = self.backend_up.get(Backend.DOMAIN, True)
@@ -163,6 +167,8 @@ class Controller:
 
     async def stop(self) -> None:
         """Try once more to save what is not saved, and let the store go."""
+        if await self.leads():
+            await self.plan.save()
         if not self._keeper.is_saved:
             await self._keeper.save()
         if not self._keeper.is_saved:
@@ -224,20 +230,22 @@ class Controller:
         return self._outcome(published, self._clock() - started_s, changed=changed)
 
     async def set_percent(self, percent: float, route: str | None, who: str, why: str) -> Outcome:
-        """Override a percent; without `route` the global one. Raises StoreError, IllegalTransition, ValueError."""
+        """Override a percent; without `route` the global one, which ends a plan.
+
+        Raises StoreError, IllegalTransition, ValueError.
+        """
         name = route or GLOBAL
         before = self.in_force().percents.get(name)
         if before is None:
             raise IllegalTransition(f"there is no route {name}; there are: {', '.join(self.route_names()) or 'none'}")
-        at_s = self._now()
-        told = f"{before.value:g} %"
-        return await self.change(lambda record: set_percent(record, name, percent, at_s=at_s, who=who, why=why, before=told))
+        wish, told = Wish(self._now(), who, why), f"{before.value:g} %"
+        return await self.change(lambda record: set_by_hand(record, name, percent, self.plan.of(record), wish, told))
 
     async def roll_back(self, who: str, why: str) -> Outcome:
         """Send nothing to domain, at once and whatever the store does; what can't be saved now is saved later."""
-        started_s, at_s = self._clock(), self._now()
+        started_s, wish = self._clock(), Wish(self._now(), who, why)
         changed = self._keeper.record.latch is None
-        record = self._keeper.decide(lambda record: roll_back(record, at_s=at_s, who=who, why=why))
+        record = self._keeper.decide(lambda record: roll_all_back(record, self.plan.of(record), wish))
         self._known_latch = record.latch
         saving = self._tasks.start(self._save_rollback(), "saving a rollback")
         published = await self.publish()
@@ -267,11 +275,33 @@ class Controller:
         self.rollbacks[word] = self.rollbacks.get(word, 0) + 1
 
     async def resume(self, who: str, why: str, from_stage: int | None = None) -> Outcome:
-        """Clear the latch. Raises StoreError; IllegalTransition for `from_stage` when there is no plan."""
-        if from_stage is not None:
-            raise IllegalTransition("no plan is in progress that could go on from a stage")
+        """Clear the latch; a plan that was rolled back starts again, at its first stage or at `from_stage`, from 1.
+
+        Raises StoreError, IllegalTransition.
+        """
+        wish, stage = Wish(self._now(), who, why), _from_0(from_stage)
+        return await self.change(lambda record: resume_all(record, self.plan.of(record), wish, stage))
+
+    async def steer(self, event: PlanEvent, who: str, why: str, from_stage: int | None = None) -> Outcome:
+        """Do something to the plan; `from_stage`, for a start, from 1. Raises StoreError, IllegalTransition."""
+        now = {name: float(percent.value) for name, percent in self.in_force().percents.items()}
+        wish, stage = Wish(self._now(), who, why), _from_0(from_stage)
+        outcome = await self.change(lambda record: steer(record, event, self.plan.of(record), wish, stage, now))
+        if outcome.changed:
+            structlog.get_logger().info("plan_steered", what=event.value, who=who, why=why, now=self.plan.told())
+        return outcome
+
+    async def note(self, who: str, what: str, why: str, after: str) -> None:
+        """Leave a line in the audit list about what changes nothing. Raises StoreError."""
         at_s = self._now()
-        return await self.change(lambda record: resume(record, at_s=at_s, who=who, why=why))
+        await self.change(lambda record: record.noted(at_s, who, what, why, "", after))
+
+    def found(self, finding: Finding | None) -> None:
+        """Take note of what the guardrails say now."""
+        is_news = finding != self.finding
+        self.finding = finding
+        if is_news:
+            self._tell()
 
     def _outcome(self, published: Published, took_s: float, *, changed: bool) -> Outcome:
         saved = self._keeper.is_saved
@@ -325,8 +355,7 @@ class Controller:
             self._edit_waits = False
 
     def _adopted(self, record: Record) -> Record:
-        governed = self._plan_percents(record, self.config)
-        return adopt_baseline(record, baseline_of(self.config), at_s=self._now(), governed=governed)
+        return adopt_edit(record, baseline_of(self.config), self.plan.of(record), self._now())
 
     def _edit_drops_something(self) -> bool:
         record = self._keeper.record
@@ -339,7 +368,11 @@ class Controller:
 
     def events(self) -> Sequence[Mapping[str, Any]]:
         """The audit list, oldest first: version, when, who, what, why, from, to."""
-        return [event_line(event) for event in self._keeper.record.events]
+        return [event_line(event) for event in self._keeper.record.events if event.what != HELD]
+
+    def take_made(self) -> tuple[Event, ...]:
+        """The events this splitter itself has made since this was last asked, to be told outside."""
+        return tuple(event for event in self._keeper.take_made() if event.what != HELD)
 
     def status(self) -> dict[str, Any]:
         """The body of GET /api/v1/rollout."""
@@ -368,6 +401,9 @@ class Controller:
             reload_fault=self.reload_fault,
             restart_needed=self.restart_needed,
             edit_waits=self._edit_waits and self._edit_drops_something(),
+            progress=self.plan.progress,
+            finding=self.finding,
+            at_s=self._now(),
         )
 
     def subscribe(self, listener: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -21,7 +22,7 @@ import structlog
 
 from splitter.control.store import ConflictError, LostError, Store, Stored
 from splitter.errors import StoreError
-from splitter.state import STORE, Latch, Record, agree, lock_out
+from splitter.state import EVENTS_KEPT, STORE, Event, Latch, Record, agree, lock_out
 
 EMPTY_S: Final = 2.0
 _TRIES: Final = 20
@@ -48,6 +49,8 @@ class Keeper:
         self._read_fault = ""
         self._write_fault = ""
         self._empty_since_s: float | None = None
+        self._tried: deque[Event] = deque(maxlen=_TRIES)  # a save that timed out may have been carried out all the same
+        self._made: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._lock = asyncio.Lock()
 
     @property
@@ -72,6 +75,13 @@ class Keeper:
         """Whether the store is empty and time has to show that it really is."""
         return self._empty_since_s is not None and bool(self.waits_for)
 
+    def take_made(self) -> tuple[Event, ...]:
+        """What was done here since this was last asked: saved, or in force all the same. Others' events are theirs to tell,
+        and so is a rollback of theirs that `agree` has kept."""
+        made = tuple(self._made)
+        self._made.clear()
+        return made
+
     async def look(self) -> None:
         """Find out what the store holds, and make both agree. A store that is out of order is noted, not raised."""
         async with self._lock:
@@ -91,6 +101,7 @@ class Keeper:
                 wanted = make(self.record)
                 if wanted == self.record:
                     return False
+                self._tried.extend(_new(wanted, self.record))
                 if await self._try_save(wanted):
                     return True
                 if self._write_fault:
@@ -99,7 +110,8 @@ class Keeper:
 
     def decide(self, make: Change) -> Record:
         """Change the record here at once, whatever the store does. For what must not wait: a rollback."""
-        self.record = make(self.record)
+        before, self.record = self.record, make(self.record)
+        self._made.extend(_new(self.record, before))
         return self.record
 
     async def save(self) -> None:
@@ -175,6 +187,10 @@ class Keeper:
         self._stored = stored
         self.waits_for = ""
         self.record = agree(self.record, stored.record)
+        for event in tuple(self._tried):
+            if event in self.record.events:
+                self._tried.remove(event)
+                self._made.append(event)
 
     def _has_lost(self, error: LostError) -> None:
         """The store's content was moved aside. What is known here is the truth; if nothing is, nobody knows it."""
@@ -182,7 +198,7 @@ class Keeper:
         self._stored = None
         if self.record.version == 0:
             why = f"{error}, and what it said is unknown"
-            self.record = lock_out(self.record, at_s=self._now(), why=why)
+            self.decide(lambda record: lock_out(record, at_s=self._now(), why=why))
         else:
             self.notice = f"{error}; the record that was in force was written in its place"
         self.waits_for = ""
@@ -209,3 +225,8 @@ class Keeper:
             log.error("store_down", why=self.fault, saved=self.is_saved)
         elif before and not self.fault:
             log.info("store_up", store=self.store.where)
+
+
+def _new(record: Record, before: Record) -> list[Event]:
+    """The events by which a record goes beyond the one it was made of."""
+    return [event for event in record.events if event.version > before.version]

@@ -13,11 +13,18 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 from splitter import __version__
-from splitter.control import bodies, shapes
+from splitter.control import bodies, mirror_told, shapes
 
 _REF: Final = "#/components/schemas/{model}"
-_REQUESTS: Final = (bodies.SetPercent, bodies.Rollback, bodies.Resume)
-_ANSWERS: Final = (shapes.Status, shapes.Done, shapes.Events, shapes.Error)
+_REQUESTS: Final = (
+    bodies.SetPercent,
+    bodies.Rollback,
+    bodies.Resume,
+    bodies.StartPlan,
+    bodies.PromotePlan,
+    bodies.SteerPlan,
+)
+_ANSWERS: Final = (shapes.Status, shapes.Done, shapes.PlanState, shapes.Events, mirror_told.MirrorFindings, shapes.Error)
 
 _ERRORS: Final = {
     "400": "The request is no HTTP or no JSON that could be understood.",
@@ -92,6 +99,15 @@ _LIMIT: Final = {
     "description": "How many, the newest first.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
 }
+_PLACES: Final = (
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many places, mismatches first.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 2000, "default": 200},
+    },
+    {"name": "endpoint", "in": "query", "description": "Places of this endpoint only.", "schema": {"type": "string"}},
+)
 _LAST_EVENT: Final = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -127,8 +143,42 @@ def _paths() -> Json:
             )
         },
         "/api/v1/rollout/resume": {"post": _changes("Let go of a rollback.", "resume", "Resume", needs_body=False)},
+        "/api/v1/rollout/plan": {
+            "get": _reads("The plan, where it stands, and what the guardrails say.", "plan", _content(_ref("PlanState")))
+        },
+        "/api/v1/rollout/plan/start": {
+            "post": _changes("Start the plan. Takes nobody back.", "startPlan", "StartPlan", needs_body=False)
+        },
+        "/api/v1/rollout/plan/promote": {
+            "post": _changes("End the stage now: the next one begins.", "promotePlan", "PromotePlan", needs_body=False)
+        },
+        "/api/v1/rollout/plan/pause": {
+            "post": _changes("Stop the clock; the percent stays.", "pausePlan", "SteerPlan", needs_body=False)
+        },
+        "/api/v1/rollout/plan/continue": {
+            "post": _changes(
+                "Let the clock run again, or approve the stage that waits for a person.",
+                "continuePlan",
+                "SteerPlan",
+                needs_body=False,
+            )
+        },
+        "/api/v1/rollout/plan/abort": {
+            "post": _changes(
+                "Give the plan up: what it moved is back on legacy.", "abortPlan", "SteerPlan", needs_body=False
+            )
+        },
         "/api/v1/rollout/events": {
             "get": _reads("The audit list.", "events", _content(_ref("Events")), "422", parameters=(_LIMIT,))
+        },
+        "/api/v1/rollout/mirror": {
+            "get": _reads(
+                "What copies of live requests have shown.",
+                "mirror",
+                _content(_ref("MirrorFindings")),
+                "422",
+                parameters=_PLACES,
+            )
         },
         "/api/v1/rollout/stream": {
             "get": _reads(

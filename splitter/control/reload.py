@@ -23,7 +23,7 @@ from splitter.errors import ConfigError, SplitterError
 Renew = Callable[[Config], Awaitable[None]]
 """Let everything that is made from a configuration be made anew from this one. Raises RenewalError."""
 
-_LIVE: Final = frozenset({"rollout", "guardrails"})
+_LIVE: Final = frozenset({"rollout", "guardrails", "hooks"})
 """What the control plane alone goes by, or hands out with each snapshot."""
 _BOUND: Final = frozenset({"engine", "admin", "state"})
 """What the process was started for: it can't be taken up while running."""

@@ -6,7 +6,7 @@ Invariant: what is answered has exactly these fields; tests hold the answers aga
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -94,6 +94,92 @@ class ConfigState(Shape):
     restart_needed: list[str] = Field(description="What of it waits for a restart.")
 
 
+class Stage(Shape):
+    """A stage of the plan."""
+
+    stage: int = Field(description="Its number, from 1.")
+    percent: float
+    routes: dict[str, float] = Field(description="Percents of routes that it sets.")
+    hold_s: float | None
+    approve: bool = Field(description="A person has to let the plan go on after it.")
+    confirm: bool = Field(description="A hook has to.")
+    state: Literal["over", "current", "ahead"]
+    ends_at: str | None = Field(
+        description="When it ends at the earliest; null while the plan is not on its way.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
+class Plan(Shape):
+    """The plan and where it stands."""
+
+    phase: Literal["idle", "running", "paused", "waiting", "frozen", "completed", "rolled_back", "aborted"]
+    stage: int | None = Field(description="The stage in force, from 1.")
+    percent: float | None = Field(description="The global percent it puts in force.")
+    held_s: float | None
+    hold_left_s: float | None
+    waiting_for: str | None = Field(description="Why it does not go on yet.")
+    reason: str | None = Field(description="Why it was stopped or ended.")
+    possible: list[str] = Field(description="What a person can do to it now.")
+    stages: list[Stage]
+
+
+class RuleVerdict(Shape):
+    """What one guardrail says; `value`, `low` and `high` (its interval) are of the figure that `limit` is for."""
+
+    rule: Literal["error_rate", "success_rate", "latency_p95_ratio", "consecutive_failures", "mix_drift"]
+    outcome: Literal["pass", "fail", "no_data"]
+    sentence: str
+    requests: int
+    value: float | None
+    low: float | None
+    high: float | None
+    limit: float | None
+    moot: bool = Field(description="There is nothing to judge by; holds nothing up.")
+
+
+class Verdict(Shape):
+    """What they say together over the last window."""
+
+    outcome: Literal["pass", "fail", "no_data"]
+    sentence: str
+    results: list[RuleVerdict]
+
+
+class StageVerdict(Shape):
+    """What they say together over all that is in force."""
+
+    outcome: Literal["pass", "fail", "no_data"]
+    sentence: str
+
+
+class Guardrails(Shape):
+    """What the guardrails say. Verdicts are null while nothing can go to domain."""
+
+    action: Literal["rollback", "freeze", "alert"]
+    window_s: float
+    verdict: Verdict | None
+    stage: StageVerdict | None
+    bad_windows: int = Field(description="In a row, up to now.")
+    bad_windows_max: int = Field(description="As many make them act.")
+    bad: str | None = Field(description="Why the last of these windows was bad.")
+
+
+class PlanState(Shape):
+    """The plan, and what the guardrails say. Without a plan: null."""
+
+    plan: Plan | None
+    guardrails: Guardrails
+
+
+class MirrorState(Shape):
+    """Copies of live requests for comparing both sides."""
+
+    percent: float = Field(description="Of the requests that the other side serves; 0: none.")
+    to: Literal["domain", "legacy"] = Field(description="Which side gets the copies.")
+    copying: bool = Field(description="Whether it happens now: not while domain is off, rolled back or down.")
+
+
 class Status(Shape):
     """What is in force, and which layer each value came from."""
 
@@ -105,8 +191,10 @@ class Status(Shape):
     key: list[str]
     force: Literal["open", "token", "off"]
     version: int = Field(description="Grows by one with each change of the state.")
-    plan: dict[str, Any] | None = Field(description="The plan's progress; null before its first start.")
+    plan: Plan | None = Field(description="Null without a plan.")
+    guardrails: Guardrails
     backends: dict[str, BackendState]
+    mirror: MirrorState
     domain_ejected: bool = Field(description="Nothing is sent to domain, because it is down.")
     workers: Workers | None
     store: Store

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from splitter.config import Config, Percent
+from splitter.config import Config
+from splitter.control.mirror_told import state_document
+from splitter.control.times import when
+from splitter.control.told import guardrails_document, plan_document
+from splitter.jury import Finding
+from splitter.progress import IN_FORCE, PlanProgress
 from splitter.snapshot import Published, Snapshot, WorkerInfo, WorkerState
-from splitter.state import GLOBAL, STORE, Event, InForce, Latch, Override, Record, Value
+from splitter.state import GLOBAL, HELD, STORE, Course, Event, InForce, Latch, Override, Record, Value, told, told_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,9 @@ class Facts:
     reload_fault: str
     restart_needed: tuple[str, ...]
     edit_waits: bool
-
-
-def when(at_s: float) -> str:
-    """Seconds since 1970 as `2026-11-24T20:29:00.123Z`."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    progress: PlanProgress
+    finding: Finding | None
+    at_s: float
 
 
 def event_line(event: Event) -> dict[str, Any]:
@@ -69,8 +71,10 @@ def status_of(facts: Facts) -> dict[str, Any]:
         "key": [f"{source.kind}:{source.name}" if source.name else source.kind for source in table.default.sources],
         "force": table.force.value,
         "version": facts.record.version,
-        "plan": dict(facts.record.plan) or None,
+        "plan": plan_document(facts.config.rollout, facts.progress, facts.at_s),
+        "guardrails": guardrails_document(facts.config.guardrails, facts.finding),
         "backends": {name: {"status": "up" if is_up else "down"} for name, is_up in facts.backend_up.items()},
+        "mirror": state_document(facts.config, facts.snapshot),
         "domain_ejected": facts.snapshot.domain_ejected,
         "workers": _workers(facts.published, facts.workers),
         "store": {
@@ -85,7 +89,7 @@ def status_of(facts: Facts) -> dict[str, Any]:
             "fault": facts.reload_fault or None,
             "restart_needed": list(facts.restart_needed),
         },
-        "last_change": event_line(facts.record.events[-1]) if facts.record.events else None,
+        "last_change": next((event_line(event) for event in reversed(facts.record.events) if event.what != HELD), None),
         "problems": [f"{what}: {why}" if why else what for what, why in problems(facts)],
     }
 
@@ -122,11 +126,13 @@ def _summary(facts: Facts) -> str:
         return "nothing goes to domain: it is down"
     shares = [f"{_percent(value)} of {name}" for name, value in now.percents.items() if name != GLOBAL]
     rest = f"{_percent(now.percents[GLOBAL])} of clients"
-    return f"{rest} go to domain" + (f"; of routes: {', '.join(shares)}" if shares else "")
+    plan, progress = facts.config.rollout.plan, facts.progress
+    step = f" (plan: {told(Course(plan, progress))})" if progress.phase in IN_FORCE and plan else ""
+    return f"{rest} go to domain{step}" + (f"; of routes: {', '.join(shares)}" if shares else "")
 
 
 def _percent(value: Value) -> str:
-    return f"{Percent().show(float(value.value))} %"
+    return told_percent(float(value.value))
 
 
 def _told(value: Value) -> dict[str, Any]:

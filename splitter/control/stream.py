@@ -26,7 +26,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from splitter.control.status import when
+from splitter.control.times import when
 from splitter.rates import incidents, latencies, rates
 from splitter.stats import BOUNDS_S, Stats
 from splitter.tasks import Tasks

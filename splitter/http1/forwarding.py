@@ -22,6 +22,7 @@ _ALWAYS_REPLACED: Final = frozenset(
     }
 )  # fmt: skip
 _HOST: Final = frozenset({b"host"})
+END: Final = b"\r\nVia: 1.1 splitter\r\n\r\n"
 _TRACE: Final = frozenset({b"traceparent", b"tracestate"})
 
 
@@ -90,14 +91,23 @@ def render_request(
 ) -> bytes:
     """The head for the backend. `authority` is its own name, for clients of HTTP/1.0 that sent no Host; `traceparent` begins
     a trace, in place of whatever the client sent of one."""
+    if goes_as_it_came(head):
+        return begin_request(head, target, client) + request_id + END
+    return _render_rewritten(head, target, client, request_id, authority, traceparent)
+
+
+def goes_as_it_came(head: RequestHead) -> bool:
+    """Whether no field line of the client's has to go or to change."""
+    return bool(head.minor) and not head.shape.rewrite
+
+
+def begin_request(head: RequestHead, target: bytes, client: Client) -> bytes:
+    """The head for the backend up to its id, of one that goes as it came; `END` comes behind the id."""
     shape = head.shape
-    if shape.rewrite or not head.minor:
-        return _render_rewritten(head, target, client, request_id, authority, traceparent)
     # Joined, not formatted: 0.3 µs instead of 0.5.
     return b"".join(
         (
-            head.method, b" ", target, b" HTTP/1.1\r\n", shape.lines, client.plain, shape.host,
-            b"\r\nX-Request-Id: ", request_id, b"\r\nVia: 1.1 splitter\r\n\r\n",
+            head.method, b" ", target, b" HTTP/1.1\r\n", shape.lines, client.plain, shape.host, b"\r\nX-Request-Id: ",
         )
     )  # fmt: skip
 

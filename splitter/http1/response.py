@@ -83,26 +83,25 @@ class ResponseHeadReader:
 
     A backend says much the same with most of its answers, at least within one second of its Date: what a head means is
     remembered by its bytes, bounded, as with requests.
+
+    `known` holds final heads by their bytes without the empty line, as answers to any method but HEAD.
     """
 
-    __slots__ = ("_collector", "_headers", "_heads")
+    __slots__ = ("_collector", "_headers", "known")
 
     def __init__(self, headers: int) -> None:
         self._headers = headers
-        self._heads: dict[bytes, ResponseHead] = {}
+        self.known: dict[bytes, ResponseHead] = {}
         self._collector = FieldCollector()
 
     def read(self, block: bytes, method: bytes) -> ResponseHead:
         """The head in `block`, which ends with the empty line, as the answer to `method`. Raises BadResponse."""
-        if method == b"HEAD":  # has the head of another answer but no body
-            return self._parse(block, method)
-        head = self._heads.get(block)
-        if head is None:
-            head = self._parse(block, method)
-            if len(block) <= _HEAD_BYTES_KEPT:
-                if len(self._heads) >= _HEADS_KEPT:
-                    self._heads.clear()
-                self._heads[block] = head
+        head = self._parse(block, method)
+        # An answer to HEAD has the head of another answer, but no body.
+        if method != b"HEAD" and head.status >= 200 and len(block) <= _HEAD_BYTES_KEPT:
+            if len(self.known) >= _HEADS_KEPT:
+                self.known.clear()
+            self.known[block[:-4]] = head
         return head
 
     def _parse(self, block: bytes, method: bytes) -> ResponseHead:
@@ -168,11 +167,8 @@ def render_response(head: ResponseHead, mark: bytes, *, client_minor: int, keep_
     """The final head for the client. `mark` holds the splitter's own field lines.
 
     The version is ours, not the backend's (RFC 9110 section 2.5); a client of HTTP/1.0 learns that its connection stays
-    open only if it is told.
+    open only if it is told. What most clients get is kept with the head (`rendered`, for this mark): look there first.
     """
-    plain = keep_alive and client_minor == 1 and not chunked
-    if plain and head.rendered_for is mark:
-        return head.rendered
     connection = b""
     if not keep_alive:
         connection = _CLOSE
@@ -180,7 +176,7 @@ def render_response(head: ResponseHead, mark: bytes, *, client_minor: int, keep_
         connection = _KEEP
     coding = _CHUNKED_LINE if chunked else b""
     data = b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (head.status, head.reason, head.lines, coding, connection, mark)
-    if plain:
+    if keep_alive and client_minor == 1 and not chunked:
         head.rendered_for, head.rendered = mark, data
     return data
 

@@ -2,7 +2,7 @@
 written as text (`exposition`)."""
 
 from splitter.metrics.exposition import Form, form_for, render
-from splitter.metrics.reading import GuardrailReading, PlanPhase, Reading
+from splitter.metrics.reading import GuardrailReading, Reading
 from splitter.metrics.table import FAMILIES
 
-__all__ = ["FAMILIES", "Form", "GuardrailReading", "PlanPhase", "Reading", "form_for", "render"]
+__all__ = ["FAMILIES", "Form", "GuardrailReading", "Reading", "form_for", "render"]

@@ -33,14 +33,15 @@ from splitter.metrics.families import (
 from splitter.metrics.reading import (
     ADMIN_REFUSALS,
     GUARDRAIL_RULES,
+    HOOK_OUTCOMES,
     RELOAD_OUTCOMES,
     ROLLBACK_BY,
     VERDICTS,
     Counts,
     GuardrailReading,
-    PlanPhase,
     Reading,
 )
+from splitter.progress import Phase
 from splitter.routing import BUCKETS
 from splitter.snapshot import Death, WorkerState
 from splitter.stats import FALLBACK_OUTCOMES, LOST_LINES, MIRROR_OUTCOMES, OTHER
@@ -177,8 +178,8 @@ FAMILIES: Final = (
         "splitter_plan_phase",
         Kind.GAUGE,
         "1 for the phase the plan is in. `waiting`: for a person or a hook to let it go on; `frozen`: by a guardrail.",
-        lambda reading: {(reading.plan_phase,): 1},
-        (Label("phase", tuple(phase.value for phase in PlanPhase)),),
+        lambda reading: {(reading.plan_phase.value,): 1},
+        (Label("phase", tuple(phase.value for phase in Phase)),),
     ),
     Family(
         "splitter_plan_hold_left_seconds",
@@ -263,6 +264,14 @@ FAMILIES: Final = (
         "Requests to the admin side that were refused for who asked: wrong tokens, wrong names, pages of other sites.",
         lambda reading: _closed(reading.admin_refused, ADMIN_REFUSALS),
         (Label("cause", ADMIN_REFUSALS),),
+    ),
+    Family(
+        "splitter_hook_deliveries_total",
+        Kind.COUNTER,
+        "Deliveries to hooks, by what became of a try: `retried` is tried again, `failed` was refused or given up; `dropped`"
+        " was lost to a full queue, a stop or an edit.",
+        lambda reading: _closed(reading.hook_deliveries, HOOK_OUTCOMES),
+        (Label("outcome", HOOK_OUTCOMES),),
     ),
     Family(
         "splitter_workers",

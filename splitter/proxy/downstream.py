@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from splitter.errors import BadRequest
 from splitter.http1.chunked import ChunkedReader, ChunkError
-from splitter.http1.request import CHUNKED, OwnAnswer, RequestHead
+from splitter.http1.request import CHUNKED, KNOWN_BYTES, OwnAnswer, RequestHead
 from splitter.proxy.client_side import ClientSide, Phase
 from splitter.proxy.flow import Hold, untaken_bytes
 from splitter.proxy.tunnel import Tunnel
@@ -43,7 +43,8 @@ class Downstream(ClientSide):
     """See the top of the file."""
 
     __slots__ = (
-        "_body_bytes", "_chunks", "_exchange", "_head_begun", "_left_bytes", "_peer", "_proto", "_pumping", "_tunnel",
+        "_body_bytes", "_chunks", "_exchange", "_head_begun", "_known", "_left_bytes", "_peer", "_proto", "_pumping",
+        "_tunnel",
     )  # fmt: skip
 
     def __init__(self, plane: DataPlane, peer: str | None = None, proto: bytes = b"http") -> None:
@@ -53,6 +54,7 @@ class Downstream(ClientSide):
         self._proto = proto
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
+        self._known = plane.head_reader.known
         self._head_begun = False
         self._left_bytes = 0
         self._body_bytes = 0
@@ -78,6 +80,11 @@ class Downstream(ClientSide):
             if self._buffer or not self._writable:
                 self._keep(data)
                 self._pump()
+            elif len(data) <= KNOWN_BYTES and (head := self._known.get(data)) is not None:
+                self._head_begun = False
+                self._phase = _WAIT
+                exchange = self._exchange = self._plane.exchange(self._plane, self, head)
+                exchange.start_known()
             elif self._read_head(data) and len(self._buffer) > 0:
                 self._pump()
         elif phase is _BODY:

@@ -44,6 +44,7 @@ _ENDPOINT_IS: Final = {State.CLOSED: "back", State.OPEN: "out", State.HALF_OPEN:
 
 _CLIENTS_KEPT: Final = 4096
 _TWO_DIGITS: Final = tuple(b"%02x" % number for number in range(256))
+_UNHEALTHY: Final = Reason.UNHEALTHY
 _EVERY_S: Final = 1.0
 """Of what need not be done at every tick."""
 
@@ -343,19 +344,20 @@ class DataPlane:
         """Count a request that has ended, and log it when asked."""
         self.requests += 1
         duration_s = perf_counter() - exchange.started_s
-        decision = exchange.decision
-        self.stats.record(
-            decision.backend, decision.reason, decision.route, exchange.head.method, exchange.status, duration_s
-        )
-        failure, error = exchange.failure, exchange.error
+        decision, status, failure, error = exchange.decision, exchange.status, exchange.failure, exchange.error
+        backend, reason, route = decision.backend, decision.reason, decision.route
+        latency_s = -1.0
         # What was forced or had no key says nothing about the rollout; an error without a failure was the client's.
         if decision.bucket >= 0 and (failure or not error):
-            cut, latency_s = bool(failure and error), exchange.answered_s or duration_s
-            self.stats.judged.record(
-                decision.backend, decision.reason, decision.route, exchange.status, failure, latency_s, cut=cut
-            )
+            answered_s = exchange.answered_s or duration_s
+            if status < 400 and not failure and reason is not _UNHEALTHY:
+                latency_s = answered_s
+            else:
+                cut = bool(failure and error)
+                self.stats.judged.record(backend, reason, route, status, failure, answered_s, cut=cut)
+        self.stats.record(backend, reason, route, exchange.head.method, status, duration_s, latency_s)
         if exchange.traceparent or exchange.head.shape.trace_id:
             trace_id = exchange.trace_id.decode("latin-1")
-            self.stats.show(decision.backend, decision.route, duration_s, trace_id, self._unix_time())
+            self.stats.show(backend, route, duration_s, trace_id, self._unix_time())
         if self._access_log is not None:
             self._access_log.request(exchange, duration_s)

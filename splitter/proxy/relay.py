@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 from splitter.errors import BadResponse
 from splitter.http1.chunked import encode_chunk, encode_end
 from splitter.http1.fields import Pair
-from splitter.http1.forwarding import render_request
+from splitter.http1.forwarding import END, render_request
 from splitter.http1.request import CHUNKED, NO_BODY, RequestHead
 from splitter.http1.response import CONTINUE, ResponseHead, render_interim, render_response
 from splitter.http1.trace import new_traceparent
 from splitter.outlier import State
 from splitter.proxy.flow import Hold
 from splitter.proxy.held import HeldBody
+from splitter.proxy.prepared import Prepared, prepare
 from splitter.proxy.recovery import IDEMPOTENT, Answer, Recovery
 from splitter.proxy.tunnel import Tunnel
 from splitter.routing import FORCE_PARAMETER, without_force
@@ -50,8 +51,8 @@ class Exchange(Recovery):
     """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
 
     __slots__ = (
-        "_chunk_out", "_continued", "_keep_alive", "_target", "answered_s", "request_bytes", "response_bytes", "started_s",
-        "traceparent",
+        "_begin", "_chunk_out", "_continued", "_keep_alive", "_target", "answered_s", "request_bytes", "response_bytes",
+        "started_s", "traceparent",
     )  # fmt: skip
 
     def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
@@ -77,6 +78,7 @@ class Exchange(Recovery):
         self._tried: tuple[EndpointPool, ...] = ()
         self.traceparent = b""
         self.waiting = False
+        self._begin = b""
 
     @property
     def peer(self) -> str:
@@ -97,6 +99,22 @@ class Exchange(Recovery):
         return self.traceparent[3:35] or self.head.shape.trace_id
 
     # --- decide, acquire, send ---
+
+    def start_known(self) -> None:
+        """`start` for a head that was asked before: what it comes to is prepared."""
+        head, plane, client = self.head, self._plane, self._downstream.client
+        prepared: Prepared | None = head.prepared
+        if prepared is None or prepared.client is not client or prepared.epoch != plane.epoch:
+            prepared = prepare(head, client, plane)
+        if not prepared.begin:
+            self.start()
+            return
+        self.request_id = plane.new_request_id()
+        self._target = head.target
+        self._epoch = prepared.epoch
+        self.decision = prepared.decision
+        self._begin = prepared.begin
+        self._acquire()
 
     def start(self) -> None:
         head, plane = self.head, self._plane
@@ -147,7 +165,11 @@ class Exchange(Recovery):
     def _send(self, upstream: Upstream) -> None:
         self._upstream = upstream
         head, downstream, plane = self.head, self._downstream, self._plane
-        data = render_request(head, self._target, downstream.client, self.request_id, upstream.authority, self.traceparent)
+        if self._begin:
+            data = self._begin + self.request_id + END
+        else:
+            client = downstream.client
+            data = render_request(head, self._target, client, self.request_id, upstream.authority, self.traceparent)
         held = self._held
         if held is not None:
             data += held.joined()
@@ -214,7 +236,7 @@ class Exchange(Recovery):
         self.status = head.status
         self.answered_s = perf_counter() - self.started_s
         self._answer = _HEAD_SENT
-        plane, asked = self._plane, self.head
+        plane, asked, decision = self._plane, self.head, self.decision
         keep_alive = asked.shape.keep_alive and self._request_done and not plane.draining
         if head.body < 0:  # chunked, or until the backend closes
             if asked.minor == 1:
@@ -225,7 +247,9 @@ class Exchange(Recovery):
         pool = self._pool
         if pool is not None and pool.breaker.failures and head.status < 500:
             pool.succeeded()
-        mark = plane.marks[self.decision.backend, self.decision.reason]
+        mark = plane.marks[decision.backend, decision.reason]
+        if head.rendered_for is mark and keep_alive and asked.minor == 1 and not self._chunk_out:
+            return head.rendered
         return render_response(head, mark, client_minor=asked.minor, keep_alive=keep_alive, chunked=self._chunk_out)
 
     def on_response_data(self, data: bytes) -> None:

@@ -86,6 +86,7 @@ class Upstream(asyncio.Protocol):
         "_chunks",
         "_head_keeps",
         "_header_bytes",
+        "_known",
         "_left_bytes",
         "_listener",
         "_method",
@@ -113,6 +114,7 @@ class Upstream(asyncio.Protocol):
         self._stats = stats
         self._header_bytes = header_bytes
         self._reader = reader
+        self._known = reader.known
         self._phase = _IDLE
         self._listener: Listener | None = None
         self._raw: RawListener | None = None
@@ -157,7 +159,14 @@ class Upstream(asyncio.Protocol):
         elif phase is _HEAD:
             if self._buffer:
                 data, self._buffer = self._buffer + data, b""
-            self._read_head(listener, data)
+            block, end, rest = data.partition(b"\r\n\r\n")
+            head = self._known.get(block) if end else None
+            if head is None or self._method == b"HEAD":
+                self._read_head(listener, data)
+            elif 0 <= head.body <= len(rest):
+                self._on_whole(listener, head, rest)
+            else:
+                self._begin_body(listener, head, rest)
 
     def eof_received(self) -> bool:
         if self._raw is not None:
@@ -298,13 +307,19 @@ class Upstream(asyncio.Protocol):
             if not rest or self._listener is not listener:
                 return
             data = rest
-        length = head.body
-        if 0 <= length <= len(rest):
-            # More than one answer to one request: this connection can't be trusted again.
-            self._head_keeps = head.keep_alive and len(rest) == length
-            listener.on_whole_response(head, rest[:length])
+        if 0 <= head.body <= len(rest):
+            self._on_whole(listener, head, rest)
         else:
             self._begin_body(listener, head, rest)
+
+    def _on_whole(self, listener: Listener, head: ResponseHead, body: bytes) -> None:
+        """The body came with the head, at least."""
+        if len(body) == head.body:
+            self._head_keeps = head.keep_alive
+        else:  # more than one answer to one request: this connection can't be trusted again
+            self._head_keeps = False
+            body = body[: head.body]
+        listener.on_whole_response(head, body)
 
     def _begin_body(self, listener: Listener, head: ResponseHead, rest: bytes) -> None:
         length = head.body

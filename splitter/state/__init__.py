@@ -2,7 +2,7 @@
 
 Owns: the record and its form, the changes that may be made to it, which of two records counts, the precedence of what a
 person, the plan, the environment and the file say.
-Must not know: stores, clocks (`at_s` is an argument), who asks, how a plan works.
+Must not know: stores, clocks (`at_s` is an argument), who asks, which event is possible when (`splitter.rollout`).
 Invariants: a record never changes, a change is a function from one record to the next, so it can be tried again on a newer
 one; only `resume` clears the latch; no default is ever put in the place of something that can't be read.
 """
@@ -20,13 +20,28 @@ from splitter.state.changes import (
     resume,
     roll_back,
     set_percent,
-    with_plan,
+)
+from splitter.state.plan import (
+    PLAN,
+    Course,
+    Wish,
+    adopt_edit,
+    held,
+    planned,
+    progress_of,
+    resume_all,
+    roll_all_back,
+    set_by_hand,
+    steer,
+    told,
+    went_on,
 )
 from splitter.state.precedence import PERCENTS, SWITCHES, InForce, Value, in_force
 from splitter.state.record import (
     EVENTS_KEPT,
     FORMAT,
     GLOBAL,
+    HELD,
     Baseline,
     Event,
     Latch,
@@ -36,6 +51,7 @@ from splitter.state.record import (
     RecordError,
     from_json,
     to_json,
+    told_percent,
 )
 
 __all__ = [
@@ -43,10 +59,13 @@ __all__ = [
     "EVENTS_KEPT",
     "FORMAT",
     "GLOBAL",
+    "HELD",
     "PERCENTS",
+    "PLAN",
     "STORE",
     "SWITCHES",
     "Baseline",
+    "Course",
     "Event",
     "InForce",
     "Latch",
@@ -55,17 +74,28 @@ __all__ = [
     "Record",
     "RecordError",
     "Value",
+    "Wish",
     "adopt_baseline",
+    "adopt_edit",
     "agree",
     "clear_override",
     "differs",
     "follows",
     "from_json",
+    "held",
     "in_force",
     "lock_out",
+    "planned",
+    "progress_of",
     "resume",
+    "resume_all",
+    "roll_all_back",
     "roll_back",
+    "set_by_hand",
     "set_percent",
+    "steer",
     "to_json",
-    "with_plan",
+    "told",
+    "told_percent",
+    "went_on",
 ]

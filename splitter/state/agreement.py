@@ -12,16 +12,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from splitter.state.changes import ROLLBACK, ROLLED_BACK
-from splitter.state.record import EVENTS_KEPT, Record
+from splitter.state.record import EVENTS_KEPT, HELD, Event, Record
 
 _WHY_KEPT = "made out of sight of the splitters that wrote the record found in the store: "
 
 
 def follows(later: Record, earlier: Record) -> bool:
     """Whether `later` is `earlier`, or what became of it. A history longer than the list of events is given the benefit."""
-    if not earlier.events:
+    if not earlier.events or later.version - earlier.version >= EVENTS_KEPT:
         return True
-    return earlier.events[-1] in later.events or later.version - earlier.version >= EVENTS_KEPT
+    last = earlier.events[-1]
+    return any(event == last or _covers(event, last) for event in later.events)
+
+
+def _covers(event: Event, last: Event) -> bool:
+    """Whether an event has taken the place of another: how long a stage was held is written over what it said before."""
+    return event.what == last.what == HELD and event.before == last.before and event.version >= last.version
 
 
 def agree(here: Record, found: Record) -> Record:

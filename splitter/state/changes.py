@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from splitter.config import Percent
-from splitter.state.record import GLOBAL, Baseline, Latch, Override, Record
+from splitter.state.record import GLOBAL, Baseline, Latch, Override, Record, told_percent
 
 CONFIG: Final = "config"
 """Who edited the file or the environment."""
@@ -32,7 +32,7 @@ def set_percent(record: Record, name: str, percent: float, *, at_s: float, who: 
     percent = Percent().read(percent)
     override = Override(percent, at_s, who, why)
     changed = replace(record, overrides={**record.overrides, name: override})
-    return changed.noted(at_s, who, _percent_of(name), why, before or _standing(record, name), _shown(percent))
+    return changed.noted(at_s, who, _percent_of(name), why, before or _standing(record, name), told_percent(percent))
 
 
 def clear_override(record: Record, name: str, *, at_s: float, who: str, why: str) -> Record:
@@ -67,11 +67,6 @@ def lock_out(record: Record, *, at_s: float, why: str) -> Record:
     if record.latch is not None:
         return record
     return replace(record, latch=Latch(at_s, STORE, why)).noted(at_s, STORE, "state lost", why, "unknown", ROLLED_BACK)
-
-
-def with_plan(record: Record, plan: Mapping[str, Any], *, at_s: float, who: str, what: str, why: str, after: str) -> Record:
-    """Put the plan's progress in the place of what it was. `what` and `after` are the plan's words for it."""
-    return replace(record, plan=dict(plan)).noted(at_s, who, what, why, "", after)
 
 
 def differs(record: Record, baseline: Baseline) -> bool:
@@ -115,16 +110,12 @@ def _percent_of(name: str) -> str:
     return "percent" if name == GLOBAL else f"percent of {name}"
 
 
-def _shown(percent: float) -> str:
-    return f"{Percent().show(percent)} %"
-
-
 def _standing(record: Record, name: str) -> str:
     """The percent somebody asked for last, as far as the record knows."""
     if name in record.overrides:
-        return _shown(record.overrides[name].percent)
+        return told_percent(record.overrides[name].percent)
     if record.baseline is not None and name in record.baseline.percents:
-        return _shown(record.baseline.percents[name])
+        return told_percent(record.baseline.percents[name])
     return "as configured"
 
 
@@ -135,5 +126,5 @@ def _told(baseline: Baseline, unlike: Baseline | None = None) -> str:
         parts.append(f"use_domain_service {str(baseline.use_domain_service).lower()}")
     for name, percent in baseline.percents.items():
         if unlike is None or unlike.percents.get(name) != percent:
-            parts.append(f"{_percent_of(name)} {_shown(percent)}")
+            parts.append(f"{_percent_of(name)} {told_percent(percent)}")
     return ", ".join(parts)

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from splitter.config import Percent
 from splitter.errors import SplitterError
+from splitter.progress import PlanProgress
 from splitter.routing import DEFAULT_ROUTE
 
 FORMAT: Final = "splitter-state/1"
@@ -26,9 +27,19 @@ EVENTS_KEPT: Final = 200
 GLOBAL: Final = DEFAULT_ROUTE
 """The name of the global percent among percents by route; no route can have it."""
 
+HELD: Final = "held"
+"""What the event says that saves how long a stage of the plan was held: no decision, so nobody is told."""
+
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _Percent = Annotated[float, AfterValidator(Percent().read)]
 _Version = Annotated[int, Field(ge=0)]
+
+
+def _plan(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plan's progress that can be read: what can't would send nobody knows whom to domain."""
+    if given:
+        PlanProgress.from_json(given)
+    return given
 
 
 class RecordError(SplitterError):
@@ -100,7 +111,7 @@ class Record:
     baseline: Baseline | None = None
     overrides: Mapping[str, Override] = field(default_factory=dict)
     latch: Latch | None = None
-    plan: Mapping[str, Any] = field(default_factory=dict)
+    plan: Annotated[Mapping[str, Any], AfterValidator(_plan)] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
 
     def noted(self, at_s: float, who: str, what: str, why: str, before: str, after: str) -> Record:
@@ -108,6 +119,11 @@ class Record:
         version = self.version + 1
         event = Event(version, at_s, who, what, why, before, after)
         return replace(self, version=version, events=(*self.events, event)[-EVENTS_KEPT:])
+
+
+def told_percent(percent: float) -> str:
+    """For people: `10 %`."""
+    return f"{Percent().show(percent)} %"
 
 
 _ADAPTER: Final = TypeAdapter(Record)

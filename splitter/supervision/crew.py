@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ import structlog
 
 from splitter.compare import Tally
 from splitter.config import Config
+from splitter.judged import Judged
 from splitter.rendezvous import Orphan
 from splitter.snapshot import Death, Gauges, Published, Snapshot, Totals, WorkerInfo, WorkerState
 from splitter.stats import Stats
@@ -43,6 +44,10 @@ _REPLACED_S: Final = 5.0
 _STOP_GRACE_S: Final = 2.0
 _MOST_GENERATIONS: Final = 4
 """That may drain at a time. Each reload leaves one behind for as long as its longest stream, and some reload each minute."""
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 class CannotStartError(Exception):
@@ -91,6 +96,9 @@ class Crew:
         self._living: list[Worker] = []
         self._dead = Stats()
         self._mirrored = Mirrored(tasks)
+        self._before_us = Judged()  # what orphans counted under an earlier supervisor, which judged it
+        self._orphans: set[Worker] = set()  # that have told nothing yet
+        self._report: Callable[[], None] = _nobody
         self._deaths = dict.fromkeys(Death, 0)
         self._generations = 0
         self._current: _Generation | None = None
@@ -138,6 +146,16 @@ class Crew:
 
     async def mirror_report(self) -> Tally:
         return await self._mirrored.over(self._living)
+
+    def judged(self) -> Judged:
+        judged = Judged()
+        judged.merge(self._dead.judged)
+        for worker in self._living:
+            judged.merge(worker.stats.judged)
+        return judged.since(self._before_us)
+
+    def on_report(self, listener: Callable[[], None]) -> None:
+        self._report = listener
 
     def workers(self) -> Sequence[WorkerInfo]:
         infos = [worker.info() for worker in self._living]
@@ -231,6 +249,7 @@ class Crew:
             orphan.channel.close()
             return
         self._living.append(worker)
+        self._orphans.add(worker)
         self._log.info("worker_adopted", slot=worker.slot, pid=worker.pid)
         if self._edition is not None:
             worker.put(self._edition)
@@ -275,7 +294,14 @@ class Crew:
             self._log.warning("worker_leaves", slot=worker.slot, pid=worker.pid, why="somebody told it to end")
             self._replace(slot, worker)
 
+    def on_stats(self, worker: Worker) -> None:
+        if worker in self._orphans:
+            self._orphans.discard(worker)
+            self._before_us.merge(worker.stats.judged)
+        self._report()
+
     def on_end(self, worker: Worker) -> None:
+        self._orphans.discard(worker)
         self._living.remove(worker)
         self._dead.merge(worker.stats)
         self._mirrored.bury(worker)

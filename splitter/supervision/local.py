@@ -43,6 +43,7 @@ class LocalWorker(Worker):
             self._on_end()
             return
         self._carrier = carrier
+        self._read()
         self._on_ready()
 
     def put(self, edition: Edition) -> None:

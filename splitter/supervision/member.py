@@ -62,6 +62,9 @@ class Listener(Protocol):
     def on_end(self, worker: Worker) -> None:
         """It is gone."""
 
+    def on_stats(self, worker: Worker) -> None:
+        """It told what it has counted."""
+
 
 class Worker(ABC):
     """See the top of the file."""

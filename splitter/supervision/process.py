@@ -23,6 +23,7 @@ import structlog
 
 from splitter.channel import UNASKED, Channel, Message, encode
 from splitter.compare import Tally
+from splitter.config import Config
 from splitter.rendezvous import VERSION, Orphan
 from splitter.snapshot import Death, Gauges, WorkerState
 from splitter.stats import Stats
@@ -98,17 +99,20 @@ class _Stranger:
         return "ended"
 
 
-def _start(slot: int, sockets: Sequence[socket.socket], log_level: str) -> tuple[_Child, socket.socket]:
-    """A new worker process and our end of its channel. Raises OSError."""
+def _start(slot: int, sockets: Sequence[socket.socket], config: Config) -> tuple[_Child, socket.socket]:
+    """A new worker process and our end of its channel. It faces clients, so it inherits no secret that signs for hooks.
+    Raises OSError."""
     ours, theirs = socket.socketpair()
     fds = [sock.fileno() for sock in sockets]
+    withheld = set(config.secret_variables().values())
+    environ = {name: value for name, value in os.environ.items() if name not in withheld}
     command = [
         sys.executable, "-m", WORKER_MODULE, "--slot", str(slot), "--channel", str(theirs.fileno()),
-        "--log-level", log_level, "--listen", *map(str, fds),
+        "--log-level", config.log_level, "--listen", *map(str, fds),
     ]  # fmt: skip
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)  # a child inherits the mask (signal(7))
     try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno(), *fds])  # noqa: S603
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno(), *fds], env=environ)  # noqa: S603
     except OSError:
         ours.close()
         raise
@@ -140,7 +144,7 @@ class ProcessWorker(Worker):
         cls, slot: int, task: Task, sockets: Sequence[socket.socket], listener: Listener, tasks: Tasks
     ) -> ProcessWorker:
         """Start a process that accepts on `sockets` when it has been configured. Raises OSError."""
-        process, channel = _start(slot, sockets, task.config.log_level)
+        process, channel = _start(slot, sockets, task.config)
         worker = cls(process, slot, task.generation, listener, tasks)
         worker._task = task
         tasks.start(worker._open(channel), f"channel of worker {worker.pid}")
@@ -281,6 +285,7 @@ class ProcessWorker(Worker):
     def _on_stats(self, message: Message) -> None:
         if "stats" in message:
             self.stats, self.gauges = Stats.from_wire(message["stats"]), Gauges.from_wire(message["gauges"])
+            self._listener.on_stats(self)
         self._on_answer(message.get("n", UNASKED))
 
     def _on_mirror(self, message: Message) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import secrets
 import signal
 import socket
@@ -26,9 +27,12 @@ from splitter import __version__
 from splitter.carrier import backend_tls, settle
 from splitter.certificates import Certificates
 from splitter.config import Config, TcpAddress
+from splitter.control.announcer import Announcer
 from splitter.control.app import Audience, Life, State, make_app, make_gate
 from splitter.control.certificates import CertificateWatch
 from splitter.control.controller import Controller
+from splitter.control.hooks import LAST_TRIES_S
+from splitter.control.pilot import Pilot
 from splitter.control.prober import Prober, ProbeSettings
 from splitter.control.reload import Reloader, RenewalError
 from splitter.control.store import Store, open_store
@@ -88,6 +92,11 @@ def _store(config: Config) -> Store:
         return open_store(config.state.url)
     except StoreError as error:
         raise CannotStartError(str(error)) from None
+
+
+def _name(address: Address) -> str:
+    """What hooks know this splitter by."""
+    return f"{socket.gethostname()}:{address.port if isinstance(address, TcpAddress) else address.path}"
 
 
 def _cannot_listen(address: Address, error: OSError, variable: str) -> CannotStartError:
@@ -155,6 +164,7 @@ class Supervisor:
         self._knocking: asyncio.Queue[Orphan] = asyncio.Queue()
         self._following: asyncio.Task[None] | None = None
         self._controller: Controller | None = None
+        self._announcer: Announcer | None = None
         self._rolling_back = asyncio.Lock()
 
     async def run(self) -> int:
@@ -165,6 +175,8 @@ class Supervisor:
             with contextlib.ExitStack() as stack:
                 return await self._run(stack)
         finally:
+            if self._announcer is not None:
+                await self._announcer.hooks.close(LAST_TRIES_S)
             await self._tasks.close()
             if self._controller is not None:
                 await self._controller.stop()
@@ -187,15 +199,17 @@ class Supervisor:
         controller = self._controller = Controller(config, crew, self._store, self._tasks)
         loop = asyncio.get_running_loop()
         prober, gate = Prober(_probes(config), controller.on_backend), make_gate(config.admin, loop.time)
-        state = State(crew, controller, prober, gate, self._tasks, loop.time, loop.time())
+        announcer = self._announcer = Announcer(controller, self._tasks, _name(sockets.address), os.environ)
+        state = State(crew, controller, prober, gate, self._tasks, loop.time, loop.time(), hooks=announcer.hooks)
         self._watch_certificates(state, crew, _certificates(config))
         try:
             async with _pages(state, internal_socket, admin):
-                leaves = await self._serve(state, crew, sockets.address)
+                leaves = await self._serve(state, crew, announcer, sockets.address)
         except CannotStartError:
             await crew.abandon()
             raise
         if leaves:  # nobody can ask for a change any more: it would wait for workers that can't hear it
+            await announcer.hooks.close(LAST_TRIES_S)
             await self._tasks.close()
             crew.leave()
             self._log.info("left", what="the workers go on until another supervisor takes them over")
@@ -224,11 +238,13 @@ class Supervisor:
                 return name
         raise _cannot_listen(address, OSError(errno.EADDRINUSE, ""), "SPLITTER_LISTEN")
 
-    async def _serve(self, state: State, crew: Crew, address: Address) -> bool:
+    async def _serve(self, state: State, crew: Crew, announcer: Announcer, address: Address) -> bool:
         """Until a signal; whether the workers are to go on without this process."""
         config, signals, controller = self._config, self._signals, state.controller
         self._tasks.start(self._roll_back_on_signal(controller), "SIGUSR1")
         await controller.start()
+        announcer.follow()
+        Pilot(controller, crew, announcer.confirm, self._tasks, asyncio.get_running_loop().time).start()
         reloading = self._tasks.start(self._reload(state, crew), "configuration")
         await state.prober.run(self._tasks)
         await self._unless_stopped(crew.start(config))

@@ -28,6 +28,7 @@ STATUS: dict[str, Any] = {
     "force": "open",
     "version": 7,
     "plan": None,
+    "guardrails": {"verdict": None, "bad_windows": 0, "bad_windows_max": 2},
     "backends": {"legacy": {"status": "up"}, "domain": {"status": "down"}},
     "domain_ejected": False,
     "workers": {"in_force_on": 2, "replaced": 0, "took_ms": 1.5},

@@ -14,9 +14,11 @@ from splitter.config import Config, parse
 from splitter.control.controller import Controller
 from splitter.control.keeper import EMPTY_S
 from splitter.errors import IllegalTransition, StoreError
+from splitter.rollout import Event as PlanEvent
 from splitter.snapshot import Published, Snapshot, Totals, WorkerInfo, WorkerState
 from splitter.state import GLOBAL, Record, to_json
 from splitter.tasks import Tasks
+from splitter.verdict import Verdict
 from tests.unit.fake_store import FakeStore, Shelf
 
 T = TypeVar("T")
@@ -73,6 +75,10 @@ class Splitter:
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time() + self.skew_s
+
+    def pass_s(self, seconds: float) -> None:
+        """Let wall-clock time pass."""
+        type(self)._at_s += seconds
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         return self.tasks.start(work, "test")
@@ -162,7 +168,7 @@ async def test_nobody_hears_of_a_route_that_is_not_there() -> None:
     async with running() as one:
         with pytest.raises(IllegalTransition, match="there is no route contrl; there are: control"):
             await one.controller.set_percent(5, "contrl", "alice", "")
-        with pytest.raises(IllegalTransition, match="no plan"):
+        with pytest.raises(IllegalTransition, match="nothing is rolled back"):
             await one.controller.resume("alice", "", from_stage=2)
         with pytest.raises(ValueError, match="decimals"):
             await one.controller.set_percent(5.123, None, "alice", "")
@@ -412,18 +418,105 @@ async def test_an_edit_waits_for_the_store_where_it_changes_the_state_only() -> 
         await until(lambda: one.problems == [])
 
 
+PLAN = CONFIG.replace("rollout: {", "rollout: {plan: [{percent: 10, hold: 1h}, {percent: 25, hold: 1h}, {percent: 100}], ")
+GOOD = Verdict(())
+
+
 async def test_a_plan_enters_by_its_percents_and_an_edit_beats_it() -> None:
-    splitter = Splitter(FakeStore())
-    splitter.controller = Controller(
-        read(CONFIG), splitter.plane, splitter.store, splitter.tasks, plan_percents=lambda _record, _config: {GLOBAL: 25.0}
-    )
-    await splitter.controller.start()
-    assert (splitter.percent, splitter.controller.status()["percent"]["from"]) == (25, "plan")
-    await splitter.controller.adopt(read(CONFIG.replace("percent: 10", "percent: 20")))
-    assert splitter.percent == 20
-    told = splitter.controller.status()["percent"]
-    assert (told["from"], told["who"]) == ("file:1", "config")
-    await splitter.tasks.close()
+    async with running(config=PLAN) as one:
+        await one.controller.steer(PlanEvent.START, "ann", "", from_stage=2)
+        assert (one.percent, one.controller.status()["percent"]["from"]) == (25, "plan")
+        assert one.controller.status()["summary"].startswith("25 % of clients go to domain (plan: stage 2 of 3")
+        await one.controller.adopt(read(PLAN.replace("percent: 10,", "percent: 20,", 1)))
+        assert one.percent == 25, "a stage was edited, and percents never fall by that"
+        await one.controller.adopt(read(PLAN.replace("percent: 10, routes", "percent: 20, routes")))
+        assert one.percent == 20
+        told = one.controller.status()["percent"]
+        assert (told["from"], told["who"]) == ("file:1", "config")
+        assert one.controller.status()["plan"]["phase"] == "idle"
+
+
+async def test_another_stage_is_saved_before_it_is_in_force() -> None:
+    async with running(config=PLAN) as one:
+        await one.controller.steer(PlanEvent.START, "ann", "")
+        one.pass_s(3600)
+        await one.controller.plan.advance(GOOD)
+        assert one.percent == 10, "of a time nobody watched, ten seconds count"
+        for _ in range(360):
+            one.pass_s(10)
+            await one.controller.plan.advance(GOOD)
+        assert one.percent == 25
+        saved = one.plane.saved_then[-1]
+        assert saved is not None
+        assert saved.plan["stage"] == 1
+
+
+async def test_while_nothing_can_be_saved_the_plan_stays_and_says_so() -> None:
+    async with running(config=PLAN.replace("hold: 1h", "hold: 1s", 1)) as one:
+        await one.controller.steer(PlanEvent.START, "ann", "")
+        one.shelf.cannot_save = "disk full"
+        one.pass_s(2)
+        await one.controller.plan.advance(GOOD)
+        plan = one.controller.status()["plan"]
+        assert (one.percent, plan["stage"], plan["waiting_for"]) == (10, 1, "the state store: disk full")
+        one.shelf.cannot_save = ""
+        one.pass_s(1)
+        await one.controller.plan.advance(GOOD)
+        assert one.percent == 25
+
+
+async def test_how_long_a_stage_was_held_survives_a_kill_but_for_a_minute() -> None:
+    shelf = Shelf()
+    async with running(FakeStore(shelf), config=PLAN) as one:
+        await one.controller.steer(PlanEvent.START, "ann", "")
+        for _ in range(95):
+            one.pass_s(1)
+            await one.controller.plan.advance(GOOD)
+        assert one.controller.plan.progress.held_s == pytest.approx(95, abs=1)
+        lines = [event["what"] for event in one.controller.events()]
+        assert lines == ["config", "plan start"], "how long it was held is nobody's decision"
+    async with running(FakeStore(shelf), config=PLAN) as again:  # the first was not stopped, as after a kill -9
+        assert again.controller.plan.progress.held_s == pytest.approx(60, abs=1)
+
+
+async def test_a_stop_saves_the_hold() -> None:
+    shelf = Shelf()
+    async with running(FakeStore(shelf), config=PLAN) as one:
+        await one.controller.steer(PlanEvent.START, "ann", "")
+        for _ in range(20):
+            one.pass_s(1)
+            await one.controller.plan.advance(GOOD)
+        await one.controller.stop()
+    assert shelf.record is not None
+    assert shelf.record.plan["held_s"] == pytest.approx(20, abs=1)
+
+
+async def test_a_button_pressed_meanwhile_wins_over_time() -> None:
+    async with running(config=PLAN.replace("hold: 1h", "hold: 1s", 1)) as one:
+        await one.controller.steer(PlanEvent.START, "ann", "")
+        one.pass_s(2)
+        one.shelf.hold = asyncio.Event()
+        pausing = one.start(one.controller.steer(PlanEvent.PAUSE, "bob", "wait"))
+        await asyncio.sleep(0.01)
+        advancing = one.start(one.controller.plan.advance(GOOD))
+        await asyncio.sleep(0.01)
+        one.shelf.hold.set()
+        await asyncio.gather(pausing, advancing)
+        assert (one.percent, one.controller.status()["plan"]["phase"]) == (10, "paused")
+
+
+async def test_a_rollback_stops_the_plan_at_once_and_a_resume_starts_it_again() -> None:
+    async with running(config=PLAN) as one:
+        await one.controller.steer(PlanEvent.START, "ann", "", from_stage=2)
+        one.shelf.cannot_save = "away"
+        await one.controller.roll_back("guardrail:error_rate", "7.9 %")
+        assert one.percent == 0
+        assert one.controller.status()["plan"]["phase"] == "rolled_back"
+        one.shelf.cannot_save = ""
+        await one.controller.resume("ann", "", from_stage=2)
+        assert one.percent == 25
+        with pytest.raises(IllegalTransition, match="start is not possible: the plan is running"):
+            await one.controller.steer(PlanEvent.START, "ann", "")
 
 
 # --- several splitters ----------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from splitter.config import KeySource
-from splitter.metrics import FAMILIES, Form, GuardrailReading, PlanPhase, Reading, form_for, render
+from splitter.metrics import FAMILIES, Form, GuardrailReading, Reading, form_for, render
 from splitter.metrics.families import ANSWERS, Kind, Route
 from splitter.metrics.reading import GUARDRAIL_RULES, ROLLBACK_BY
+from splitter.progress import Phase
 from splitter.routing import Rule, Table
 from splitter.snapshot import Death, Gauges, Snapshot, WorkerInfo, WorkerState
 from splitter.stats import BOUNDS_S, FAILURE_KINDS, METHODS, MIRROR_OUTCOMES, Histogram, Stats
@@ -170,7 +171,7 @@ def test_what_the_control_plane_tells_is_shown() -> None:
     took.observe(0.004)
     found = samples(
         reading(
-            plan_step=1, plan_stages=4, plan_phase=PlanPhase.WAITING, plan_hold_left_s=12.5,
+            plan_step=1, plan_stages=4, plan_phase=Phase.WAITING, plan_hold_left_s=12.5,
             guardrails={"error_rate": GuardrailReading("fail", 0.079, 0.05)},
             rollbacks={"operator": 2, "guardrail": 1, "martians": 3, "ghosts": 1}, rollback_durations=took,
             config_reloads={"failed": 1}, config_ok=False, state_store_up=False,

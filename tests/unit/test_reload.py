@@ -26,6 +26,7 @@ LISTEN = ("listen.host", "listen.socket_mode", "listen.reuse_port")
         ("rollout: {percent: 20}", False, ()),
         ("rollout: {salt: a, force: 'off'}", False, ()),
         ("guardrails: {window: 30s}", False, ()),
+        ("hooks: [{url: 'http://127.0.0.1:9000/'}]", False, ()),
         ("limits: {headers: 100}", True, ()),
         ("fallback: {budget: 0.1}", True, ()),
         ("access_log: {sample: 0.5}", True, ()),
@@ -48,7 +49,7 @@ def test_what_kind_of_change_it_is(after: str, renewal: bool, restart: tuple[str
 
 def test_every_section_has_a_kind() -> None:
     """A new one needs new workers until somebody thinks about it, which is the safe side."""
-    live = {"rollout", "guardrails"}
+    live = {"rollout", "guardrails", "hooks"}
     bound = {"engine", "admin", "state"}
     assert live | bound <= set(Config.model_fields)
 

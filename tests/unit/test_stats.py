@@ -55,7 +55,7 @@ def content(stats: Stats) -> object:
     return stats.judged.to_wire(), {
         name: {key: shape(value) for key, value in found.items()} if isinstance(found, dict) else found
         for name in Stats.__slots__
-        if name != "judged" and (found := getattr(stats, name))
+        if name not in {"judged", "_places"} and (found := getattr(stats, name))
     }
 
 

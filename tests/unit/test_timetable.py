@@ -14,6 +14,7 @@ from icalendar import Calendar
 from splitter.cli import main
 from splitter.config import Stage, parse
 from splitter.timetable import as_calendar, as_json, as_text, timetable
+from tools.ports import free_port
 
 FILE = """
 rollout:
@@ -160,7 +161,7 @@ class TestCommand:
         assert result.exit_code == 2
         assert result.stderr.startswith("bad.yaml:1: rollout.plan[0].percent: must be a percent from 0 to 100, not 101")
 
-    def test_alone_it_shows_what_there_is(self) -> None:
-        result = self.invoke()
-        assert result.exit_code == 0
-        assert "--timetable" in result.stdout
+    def test_alone_it_asks_the_splitter(self) -> None:
+        result = self.invoke("--admin", f"http://127.0.0.1:{free_port()}")
+        assert result.exit_code == 1
+        assert "can't reach the splitter" in result.stderr

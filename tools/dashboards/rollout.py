@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders.dashboard import Row
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
-from splitter.metrics import PlanPhase
+from splitter.progress import Phase
 from tools.dashboards.parts import (
     BAD,
     GOOD,
@@ -189,7 +189,7 @@ def _latency() -> Parts:
 
 def _progress() -> Parts:
     colours = {"idle": PLAIN, "paused": WARN, "waiting": WARN, "frozen": BAD, "rolled_back": BAD, "aborted": BAD}
-    phases = {str(number): (phase.value, colours.get(phase.value, GOOD)) for number, phase in enumerate(PlanPhase, 1)}
+    phases = {str(number): (phase.value, colours.get(phase.value, GOOD)) for number, phase in enumerate(Phase, 1)}
     yield lines(
         "Percent", "What was asked, by route.", "percent",
         query(f"max by (route) (splitter_rollout_percent{{{ROUTED}}})", "{{route}}"),

@@ -55,6 +55,7 @@ class Rig:
     ports: Mapping[str, int]
     switches: dict[str, str] = field(default_factory=dict)
     splitter: subprocess.Popen[bytes] | None = None
+    backends: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _leaders: list[int] = field(default_factory=list)
 
     @property
@@ -100,6 +101,11 @@ class Rig:
             children.end_group(pid)
         if self.splitter is not None:
             self.splitter.wait()
+
+    def kill_backend(self, side: str) -> None:
+        """As a machine that loses power: nothing listens there any more."""
+        children.end_group(self.backends[side].pid)
+        self.backends[side].wait()
 
     def is_ready(self) -> bool:
         if self.splitter is not None and self.splitter.poll() is not None:
@@ -154,20 +160,18 @@ def rig(folder: Path, source: Path | None, overrides: Mapping[str, str]) -> Iter
         **overrides,
     }
     copy = Rig(folder, config, environment, ports)
-    backends = []
     try:
         for side in ("legacy", "domain"):
             command = [sys.executable, "-m", "tools.rollback.recording", str(ports[side])]
-            backends.append(children.start(command, folder / f"{side}.log"))
+            copy.backends[side] = children.start(command, folder / f"{side}.log")
         for side in ("legacy", "domain"):
             copy.wait(lambda side=side: _answers(copy, side), f"the recording backend for {side}")  # type: ignore[misc]
         copy.start()
         yield copy
     finally:
         copy.kill()
-        for backend in backends:
-            children.end_group(backend.pid)
-            backend.wait()
+        for side in copy.backends:
+            copy.kill_backend(side)
 
 
 def rehearsed(tree: dict[str, Any]) -> dict[str, Any]:

@@ -39,14 +39,16 @@ class Report:
 
     console: Console
     failed: list[str] = field(default_factory=list)
+    passed: int = 0
 
     def check(self, what: str, holds: bool, otherwise: str = "") -> None:
         """Note one thing that must hold; `otherwise` is what was found instead."""
         if holds:
+            self.passed += 1
             self.console.print(f"[green]ok[/green]      {escape(what)}")
         else:
-            self.failed.append(what)
-            self.console.print(f"[red]FAILED[/red]  {escape(what)}{escape(f': {otherwise}' if otherwise else '')}")
+            self.failed.append(f"{what}: {otherwise}" if otherwise else what)
+            self.console.print(f"[red]FAILED[/red]  {escape(self.failed[-1])}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,15 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source = options.config or _configuration()
     console.print(f"a private copy with {source or 'no configuration file'}, 50 % on domain, {RATE} requests/s", style="dim")
     try:
-        load_config(source, os.environ)  # as it is: the copy is given a percent of its own
-        with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
-            folder = Path(name)
-            with rig(folder, source, {"ROLLOUT_PERCENT": "50"}) as copy:
-                _rehearse(copy, folder, report)
-    except ConfigError as error:
-        report.check("the configuration can be used", holds=False, otherwise=str(error))
-    except (RigError, LoadError, UnreachableError, RefusedError) as error:
-        report.check("the rehearsal comes to its end", holds=False, otherwise=str(error))
+        rehearse(source, report)
     except KeyboardInterrupt:
         return 1
     if report.failed:
@@ -83,7 +77,21 @@ def _configuration() -> Path | None:
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None
 
 
-def _rehearse(copy: Rig, folder: Path, report: Report) -> None:
+def rehearse(source: Path | None, report: Report) -> None:
+    """Everything, on a copy with this configuration. What goes wrong is a line of the report."""
+    try:
+        load_config(source, os.environ)  # as it is: the copy is given a percent of its own
+        with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
+            folder = Path(name)
+            with rig(folder, source, {"ROLLOUT_PERCENT": "50"}) as copy:
+                _every_way(copy, folder, report)
+    except ConfigError as error:
+        report.check("the configuration can be used", holds=False, otherwise=str(error))
+    except (RigError, LoadError, UnreachableError, RefusedError) as error:
+        report.check("the rehearsal comes to its end", holds=False, otherwise=str(error))
+
+
+def _every_way(copy: Rig, folder: Path, report: Report) -> None:
     for way in WAYS:
         if not way.closes:
             with load(copy.port, RATE, folder) as running:
