@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Final
 from urllib.parse import urlencode
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from splitter.cli.client import FAILED_STATUS, ROLLOUT, RefusedError, Terminal, UnreachableError, ask
@@ -23,6 +23,7 @@ from splitter.cli.words import Json, clean, local_time
 
 _WIDTH_WITHOUT_TERMINAL: Final = 200
 _SAMPLE_CHARACTERS: Final = 60
+_COLUMN_CHARACTERS: Final = 60
 _WHAT: Final = {
     "value": "another value", "type": "another type", "missing": "missing", "extra": "not in legacy's",
     "renamed": "renamed", "order": "another order", "no answer": "no answer",
@@ -58,8 +59,8 @@ def _show(found: Json, *, filtered: bool) -> None:
     console.print(Text(state(found), style="bold" if found["copying"] else "yellow"))
     if found["since"] is not None:
         console.print(Text(f"since {local_time(found['since'])}: {outcomes(found['outcomes'])}", style="dim"))
-    if found["places"]:
-        console.print(_table(found["places"]))
+    for line in _places(found["places"]):
+        console.print(line, soft_wrap=True)
     hidden = found["mismatches"] + found["noise"] - len(found["places"])
     if hidden > 0 and not filtered:
         console.print(f"... and {hidden} more: --limit, or --json for all of their samples")
@@ -93,29 +94,38 @@ def verdict(found: Json) -> str:
     return f"domain differs in {places} place{'s' * (places != 1)} ({compared}{kept})"
 
 
-def _table(places: list[Json]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("where", overflow="fold")
-    table.add_column("what", overflow="fold")
-    table.add_column("differed", justify="right", no_wrap=True)
-    table.add_column("noise", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("legacy → domain", overflow="fold", max_width=80)
+def _places(places: list[Json]) -> Iterator[Text]:
+    """A line for each endpoint, two for each of its places, in columns: an endpoint's name is as long as a line."""
+    rows = [_HEADINGS, *(_cells(place) for place in places)]
+    widths = [min(max(len(row[column]) for row in rows), _COLUMN_CHARACTERS) for column in range(len(_HEADINGS))]
+    if places:
+        yield Text(_in_columns(_HEADINGS, widths), style="dim")
     ranks = {place["endpoint"]: rank for rank, place in reversed(list(enumerate(places)))}
-    for endpoint, rows in groupby(sorted(places, key=lambda place: ranks[place["endpoint"]]), lambda row: row["endpoint"]):
-        table.add_row(Text(clean(endpoint), style="bold"))
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in _cells(row)), style="dim" if row["verdict"] == "noise" else "")
-    return table
+    for endpoint, group in groupby(
+        sorted(places, key=lambda place: ranks[place["endpoint"]]), lambda place: place["endpoint"]
+    ):
+        yield Text(clean(endpoint), style="bold")
+        for place in group:
+            style = "dim" if place["verdict"] == "noise" else ""
+            yield Text(_in_columns(_cells(place), widths), style=style)
+            for sample in place["samples"][:1]:
+                yield Text(f"      {_short(sample['legacy'])} → {_short(sample['domain'])}", style=style or "cyan")
 
 
-def _cells(row: Json) -> tuple[str, ...]:
+def _in_columns(cells: tuple[str, ...], widths: list[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+_HEADINGS: Final = ("  where", "what", "differed", "noise", "verdict")
+
+
+def _cells(place: Json) -> tuple[str, ...]:
     """How often it differed, and how often legacy from itself of those for which it was asked twice."""
-    sample = row["samples"][0] if row["samples"] else None
-    change = f"{_short(sample['legacy'])} → {_short(sample['domain'])}" if sample else ""
-    what = _WHAT.get(row["kind"], clean(row["kind"]))
-    noise = f"{row['noisy']} of {row['asked_twice']}"
-    return f"  {clean(row['path'])}", what, f"{row['differed']} of {row['compared']}", noise, row["verdict"], change
+    what = _WHAT.get(place["kind"], clean(place["kind"]))
+    differed, noise = (
+        f"{place[count]} of {place[of]}" for count, of in (("differed", "compared"), ("noisy", "asked_twice"))
+    )
+    return f"  {clean(place['path'])}", what, differed, noise, place["verdict"]
 
 
 def _short(text: str) -> str:
