@@ -40,6 +40,8 @@ _INTERNAL: Final = PoolLimits(
 )
 _MALLOPT: Final = ((-3, 4 << 20), (-1, 16 << 20), (-2, 1 << 20))
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h."""
+_SETTLE_S: Final = 0.5
+"""For comparing what the mirror has been answered already."""
 
 
 def backend_tls(config: BackendConfig) -> Renewed | None:
@@ -155,6 +157,7 @@ class Carrier:
         `for_good`: nobody else goes on accepting on the sockets.
         """
         complete = await self.plane.drain(timeout_s, for_good=for_good)
+        await self.plane.mirror.settle(0.0 if timeout_s == 0 else _SETTLE_S)
         self._flush()
         return complete
 

@@ -21,6 +21,8 @@ Message = dict[str, Any]
 MAX_FRAME_BYTES: Final = 16 << 20
 """A configuration has at most 256 Ki characters; the totals of thousands of routes fit too."""
 LENGTH_BYTES: Final = 4
+UNASKED: Final = 0
+"""In place of a question's number: what is told without having been asked for."""
 
 
 class FrameError(Exception):

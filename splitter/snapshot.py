@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from splitter.compare import Tally
 from splitter.config import KeySource
 from splitter.config.addresses import Senders
 from splitter.config.traffic import Key
@@ -192,6 +193,12 @@ class Plane(Protocol):
 
     async def collect(self) -> Totals:
         """The totals up to now. Counters never go down, whatever becomes of single workers."""
+
+    async def mirror_report(self) -> Tally:
+        """What the mirror has found since its configuration changed last, over the living and those that ended in peace.
+
+        Asked for when somebody wants to see it: it may be megabytes. It belongs to the caller.
+        """
 
     def workers(self) -> Sequence[WorkerInfo]:
         """The processes there are, without asking them."""

@@ -25,7 +25,7 @@ import uvloop
 
 from splitter import rendezvous
 from splitter.carrier import Carrier, keep_freed_memory, settle
-from splitter.channel import Channel, Message, encode
+from splitter.channel import UNASKED, Channel, Message, encode
 from splitter.config import parse
 from splitter.logs import configure
 from splitter.snapshot import Snapshot
@@ -35,6 +35,7 @@ PUSH_EVERY_S: Final = 0.25
 """How much of the totals a kill -9 may cost."""
 _SEEK_EVERY_S: Final = 0.1
 _LAST_WORDS_S: Final = 1.0
+_AHEAD_BYTES: Final = 256 * 1024
 _OWN_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """For the supervisor; a terminal's Ctrl-C reaches its whole process group, though."""
 
@@ -94,6 +95,8 @@ class _Worker:
                 self._send({"type": "pong", "n": message["n"]})
             case "collect":
                 self._send(self._totals() | {"n": message["n"]})
+            case "mirror":
+                self._tasks.start(self._tell_mirror(message["n"]), "mirror")
             case "drain":
                 self._tasks.start(self._drain(message["timeout_s"], for_good=message.get("for_good", False)), "drain")
             case "reload_certificates":
@@ -152,6 +155,14 @@ class _Worker:
                 self._pushed = frame
                 channel.send_frame(frame)
 
+    async def _tell_mirror(self, n: int) -> None:
+        """What the mirror has found, in pieces, and no faster than they are taken: it may be megabytes."""
+        for piece in self._carrier.plane.mirror.tally.pieces() if self._carrier is not None else ():
+            self._send({"type": "mirror", "n": n, **piece})
+            await asyncio.sleep(0)  # a large endpoint takes a millisecond
+            while self._channel is not None and self._channel.unsent_bytes > _AHEAD_BYTES:  # noqa: ASYNC110 - no such event
+                await asyncio.sleep(0.005)
+
     # --- the end ---
 
     async def _drain(self, timeout_s: float | None, *, for_good: bool) -> None:
@@ -162,6 +173,7 @@ class _Worker:
             return
         complete = await self._carrier.drain(timeout_s, for_good=for_good)
         if not self._stopped.done():
+            await self._tell_mirror(UNASKED)
             self._send(self._totals())
             self._send({"type": "drained", "complete": complete})
             self._stop(0)

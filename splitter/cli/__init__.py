@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "events": "splitter.cli.events:events",
     "plan": "splitter.cli.plan:plan",
     "rehearse": "splitter.cli.rehearse:rehearse",
+    "mirror": "splitter.cli.mirror:mirror",
     "compare": "splitter.cli.compare:compare",
 }
 """Command -> where it is, in the order of the help."""

@@ -9,12 +9,14 @@ nothing makes memory grow without bound.
 from __future__ import annotations
 
 from splitter.compare.answers import compare
+from splitter.compare.counts import is_noise
 from splitter.compare.differences import Difference, Differences, Kind
 from splitter.compare.endpoint import EndpointNames
 from splitter.compare.mask import Mask
 from splitter.compare.observation import Observation
-from splitter.compare.report import Context, Outcome, Report, is_noise
+from splitter.compare.report import Context, Outcome, Report
 from splitter.compare.rules import Rules
+from splitter.compare.tally import Tally
 
 __all__ = [
     "Context",
@@ -27,6 +29,7 @@ __all__ = [
     "Outcome",
     "Report",
     "Rules",
+    "Tally",
     "compare",
     "is_noise",
 ]

@@ -1,6 +1,6 @@
 """What many comparisons add up to: per endpoint and place, how often it differed, how much of that is noise, samples.
 
-Owns: the counts, the noise rule, the bounds. Must not know: where comparisons come from, who reads the report.
+Owns: which counts there are, the bounds, the outcomes. Must not know: where comparisons come from, who reads the report.
 Invariants:
 - reports of several processes add up: `merge` gives what one process would have counted;
 - memory is bounded whatever is answered: endpoints, places and samples are, and what does not fit is counted;
@@ -11,21 +11,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from splitter.compare.counts import SAMPLES_KEPT, Endpoint, Field, Place, Sample
 from splitter.compare.differences import Difference, Differences, Kind
 from splitter.compare.mask import Mask
 
 ENDPOINTS_MAX: Final = 200
 FIELDS_MAX: Final = 100
 """Per endpoint."""
-SAMPLES_KEPT: Final = 3
 _ALL_FIELDS_MAX: Final = 2000
-
-RELATIVE_MIN: Final = 0.20
-ABSOLUTE_MIN: Final = 0.0003
 
 
 class Outcome(StrEnum):
@@ -48,75 +45,6 @@ class Context:
     at_s: float = 0.0
 
 
-def is_noise(differed: int, noisy: int, asked: int) -> bool:
-    """Diffy's rule, over the requests for which control was asked twice.
-
-    Of `asked` requests candidate differed from control in `differed` and control from itself in `noisy`. A place is really
-    different when the first is more, by more than 20 % of both together and by more than 0.03 % of the requests. Only
-    these requests are looked at, because others may be of another kind: pictures that always differ, and refusals of
-    pictures that never do. A place that never differed in any of them is not known to be noise, so it is not called that.
-    """
-    if not differed and not noisy:
-        return False
-    more = differed - noisy
-    return not (more > 0 and more / (differed + noisy) > RELATIVE_MIN and more / asked > ABSOLUTE_MIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One request in which a place differed, as it may be shown."""
-
-    at_s: float
-    request: str
-    request_id: str
-    where: str
-    control: str
-    candidate: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "at_s": round(self.at_s, 3), "request": self.request, "request_id": self.request_id, "where": self.where,
-            "control": self.control, "candidate": self.candidate,
-        }  # fmt: skip
-
-
-@dataclass(slots=True)
-class Field:
-    """One place of one endpoint, in numbers of requests.
-
-    Candidate differed there in `differed`; of those for which control was asked twice candidate differed in
-    `differed_of_asked`, and control from itself in `noisy`.
-    """
-
-    differed: int = 0
-    differed_of_asked: int = 0
-    noisy: int = 0
-    samples: tuple[Sample, ...] = ()
-
-    def keep(self, samples: tuple[Sample, ...]) -> None:
-        """The newest of these and those there are."""
-        every = {*self.samples, *samples}
-        newest = sorted(every, key=lambda sample: (sample.at_s, sample.request_id, sample.where), reverse=True)
-        self.samples = tuple(newest[:SAMPLES_KEPT])
-
-
-Place = tuple[str, Kind]
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """One endpoint: how many comparisons, and for how many of them control was asked twice."""
-
-    compared: int = 0
-    asked: int = 0
-    fields: dict[Place, Field] = field(default_factory=dict)
-
-    def is_noise(self, place: Place) -> bool:
-        """Whether a place differs no more between the two sides than between control and itself."""
-        found = self.fields.get(place)
-        return found is not None and is_noise(found.differed_of_asked, found.noisy, self.asked)
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a report: a place and what is known of it."""
@@ -129,6 +57,7 @@ class Row:
     noisy: int
     asked: int
     noise: bool
+    last_s: float
     samples: tuple[Sample, ...]
 
 
@@ -208,6 +137,7 @@ class Report:
             return
         place.differed += 1
         place.differed_of_asked += asked
+        place.last_s = max(place.last_s, context.at_s)
         # To write a sample takes a hundred times what counting does: the first ones, then ever fewer, yet never none.
         if place.differed <= SAMPLES_KEPT or place.differed & (place.differed - 1) == 0:
             control, candidate = difference.shown(mask)
@@ -234,17 +164,14 @@ class Report:
                 if kept is None:
                     self.lost_differences += found.differed
                     continue
-                kept.differed += found.differed
-                kept.differed_of_asked += found.differed_of_asked
-                kept.noisy += found.noisy
-                kept.keep(found.samples)
+                kept.add(found)
 
     def rows(self) -> Iterator[Row]:
         """Every place that differed, mismatches first, the most frequent first."""
         rows = [
             Row(
                 name, path, kind, found.differed, counts.compared, found.noisy, counts.asked,
-                counts.is_noise((path, kind)), found.samples,
+                counts.is_noise((path, kind)), found.last_s, found.samples,
             )
             for name, counts in self.endpoints.items()
             for (path, kind), found in counts.fields.items()
@@ -256,37 +183,60 @@ class Report:
         """Every place that really differs."""
         return [row for row in self.rows() if not row.noise]
 
+    # --- as plain values ---
+
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values; `from_json` makes a report of it again."""
+        """All of it; `from_json` makes a report of it again."""
+        endpoints = [self.endpoint_to_json(name) for name in sorted(self.endpoints)]
+        return self.totals_to_json() | {"endpoints": endpoints}
+
+    def totals_to_json(self) -> dict[str, Any]:
+        """What is not about one endpoint."""
         return {
             "compared": self.compared,
             "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
             "lost_comparisons": self.lost_comparisons,
             "lost_differences": self.lost_differences,
-            "endpoints": [
-                {"endpoint": name, "compared": counts.compared, "asked_twice": counts.asked, "fields": _fields_of(counts)}
-                for name, counts in sorted(self.endpoints.items())
-            ],
         }
+
+    def endpoint_to_json(self, name: str) -> dict[str, Any]:
+        """One endpoint that is in the report."""
+        counts = self.endpoints[name]
+        return {
+            "endpoint": name, "compared": counts.compared, "asked_twice": counts.asked, "fields": _fields_of(counts)
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Report:
         """The report `to_json` wrote. Raises KeyError, TypeError and ValueError for anything else."""
         report = cls()
-        report.outcomes.update({Outcome(word): int(count) for word, count in document["outcomes"].items()})
-        report.lost_comparisons = int(document["lost_comparisons"])
-        report.lost_differences = int(document["lost_differences"])
+        report.add_totals(document)
         for entry in document["endpoints"]:
-            counts = Endpoint(int(entry["compared"]), int(entry["asked_twice"]))
-            for found in entry["fields"]:
-                samples = tuple(Sample(**sample) for sample in found["samples"])
-                place = (str(found["path"]), Kind(found["kind"]))
-                counts.fields[place] = Field(
-                    int(found["differed"]), int(found["differed_of_asked"]), int(found["noisy"]), samples
-                )
-            report.endpoints[str(entry["endpoint"])] = counts
-            report._fields += len(counts.fields)
+            report.add_endpoint(entry)
         return report
+
+    def add_totals(self, document: Mapping[str, Any]) -> None:
+        """Take in what `totals_to_json` wrote. Raises as `from_json` does."""
+        self.outcomes.update({Outcome(word): int(count) for word, count in document["outcomes"].items()})
+        self.lost_comparisons += int(document["lost_comparisons"])
+        self.lost_differences += int(document["lost_differences"])
+
+    def add_endpoint(self, entry: Mapping[str, Any]) -> None:
+        """Take in an endpoint that is not here yet. Raises as `from_json` does, also when there is no room for it."""
+        name = str(entry["endpoint"])
+        counts = Endpoint(int(entry["compared"]), int(entry["asked_twice"]))
+        for found in entry["fields"]:
+            samples = tuple(Sample(**sample) for sample in found["samples"])
+            place = (str(found["path"]), Kind(found["kind"]))
+            counts.fields[place] = Field(
+                int(found["differed"]), int(found["differed_of_asked"]), int(found["noisy"]), float(found["last_s"]),
+                samples[:SAMPLES_KEPT],
+            )  # fmt: skip
+        fields = self._fields + len(counts.fields)
+        if name in self.endpoints or len(self.endpoints) >= ENDPOINTS_MAX or fields > _ALL_FIELDS_MAX:
+            raise ValueError(f"no report has this as one more endpoint: {name[:80]!r}")
+        self.endpoints[name] = counts
+        self._fields = fields
 
 
 def _fields_of(counts: Endpoint) -> list[dict[str, Any]]:
@@ -298,6 +248,7 @@ def _fields_of(counts: Endpoint) -> list[dict[str, Any]]:
             "differed": found.differed,
             "differed_of_asked": found.differed_of_asked,
             "noisy": found.noisy,
+            "last_s": round(found.last_s, 3),
             "samples": [sample.to_json() for sample in found.samples],
         }
         for (path, kind), found in sorted(counts.fields.items())

@@ -206,7 +206,7 @@ class AdminApi:
         )
 
     async def _events(self, request: web.Request) -> web.Response:
-        limit = _limit(request.query.get("limit"))
+        limit = bodies.limit(request.query.get("limit"), EVENTS, MOST_EVENTS)
         return as_json({"events": list(reversed(self._controls.events()))[:limit]})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -231,14 +231,6 @@ async def explain_refusals(request: web.Request, handler: Handler) -> web.Stream
         response = as_error(request, 503, "store_unavailable", f"{error}; nothing was changed")
         response.headers["Retry-After"] = "1"
         return response
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return EVENTS
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST_EVENTS):
-        raise bodies.BodyError(422, "invalid", f"limit must be a whole number from 1 to {MOST_EVENTS}, not {shown(text)}")
-    return int(text)
 
 
 def _peer(request: web.Request) -> str:

@@ -24,6 +24,7 @@ from splitter.control.certificates import CertificateWatch
 from splitter.control.console import add_console
 from splitter.control.controller import Controller
 from splitter.control.hooks import Hooks
+from splitter.control.mirror import add_mirror
 from splitter.control.prober import Prober
 from splitter.control.replies import as_json, explain_errors, protect
 from splitter.control.stream import Hub
@@ -90,6 +91,7 @@ def make_app(state: State, audience: Audience) -> web.Application:
         app.router.add_get(path, handler)
     if api is not None:
         api.add_routes(app)
+        add_mirror(app, state.plane, state.controller)
         add_console(app)
         app.on_startup.append(api.start)
         app.on_shutdown.append(api.close)

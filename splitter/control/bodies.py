@@ -161,3 +161,12 @@ def _sentence(model: type[Checked], detail: Any) -> str:
         hint = did_you_mean(name, known) or f"; known: {', '.join(known)}"
         return f"{shown(name)} is unknown{hint}"
     return f"the body must be an object, not {shown(detail.get('input'))}"
+
+
+def limit(text: str | None, default: int, most: int) -> int:
+    """How many are asked for. Raises BodyError."""
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= most):
+        raise BodyError(422, "invalid", f"limit must be a whole number from 1 to {most}, not {shown(text)}")
+    return int(text)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 from splitter import __version__
-from splitter.control import bodies, shapes
+from splitter.control import bodies, mirror_told, shapes
 
 _REF: Final = "#/components/schemas/{model}"
 _REQUESTS: Final = (
@@ -24,7 +24,7 @@ _REQUESTS: Final = (
     bodies.PromotePlan,
     bodies.SteerPlan,
 )
-_ANSWERS: Final = (shapes.Status, shapes.Done, shapes.PlanState, shapes.Events, shapes.Error)
+_ANSWERS: Final = (shapes.Status, shapes.Done, shapes.PlanState, shapes.Events, mirror_told.MirrorFindings, shapes.Error)
 
 _ERRORS: Final = {
     "400": "The request is no HTTP or no JSON that could be understood.",
@@ -99,6 +99,15 @@ _LIMIT: Final = {
     "description": "How many, the newest first.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
 }
+_PLACES: Final = (
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many places, mismatches first.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 2000, "default": 200},
+    },
+    {"name": "endpoint", "in": "query", "description": "Places of this endpoint only.", "schema": {"type": "string"}},
+)
 _LAST_EVENT: Final = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -161,6 +170,15 @@ def _paths() -> Json:
         },
         "/api/v1/rollout/events": {
             "get": _reads("The audit list.", "events", _content(_ref("Events")), "422", parameters=(_LIMIT,))
+        },
+        "/api/v1/rollout/mirror": {
+            "get": _reads(
+                "What copies of live requests have shown.",
+                "mirror",
+                _content(_ref("MirrorFindings")),
+                "422",
+                parameters=_PLACES,
+            )
         },
         "/api/v1/rollout/stream": {
             "get": _reads(

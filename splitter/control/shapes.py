@@ -172,6 +172,14 @@ class PlanState(Shape):
     guardrails: Guardrails
 
 
+class MirrorState(Shape):
+    """Copies of live requests for comparing both sides."""
+
+    percent: float = Field(description="Of the requests that the other side serves; 0: none.")
+    to: Literal["domain", "legacy"] = Field(description="Which side gets the copies.")
+    copying: bool = Field(description="Whether it happens now: not while domain is off, rolled back or down.")
+
+
 class Status(Shape):
     """What is in force, and which layer each value came from."""
 
@@ -186,6 +194,7 @@ class Status(Shape):
     plan: Plan | None = Field(description="Null without a plan.")
     guardrails: Guardrails
     backends: dict[str, BackendState]
+    mirror: MirrorState
     domain_ejected: bool = Field(description="Nothing is sent to domain, because it is down.")
     workers: Workers | None
     store: Store

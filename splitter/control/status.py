@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitter.config import Config
+from splitter.control.mirror_told import state_document
 from splitter.control.times import when
 from splitter.control.told import guardrails_document, plan_document
 from splitter.jury import Finding
@@ -73,6 +74,7 @@ def status_of(facts: Facts) -> dict[str, Any]:
         "plan": plan_document(facts.config.rollout, facts.progress, facts.at_s),
         "guardrails": guardrails_document(facts.config.guardrails, facts.finding),
         "backends": {name: {"status": "up" if is_up else "down"} for name, is_up in facts.backend_up.items()},
+        "mirror": state_document(facts.config, facts.snapshot),
         "domain_ejected": facts.snapshot.domain_ejected,
         "workers": _workers(facts.published, facts.workers),
         "store": {

@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from xxhash import xxh64_intdigest
 
-from splitter.compare import Context, Differences, EndpointNames, Mask, Observation, Report, Rules, compare
+from splitter.compare import Context, Differences, EndpointNames, Mask, Observation, Report, Rules, Tally, compare
 from splitter.config import Comparison, Config
 from splitter.http1.response import ResponseHead
 from splitter.proxy.copies import Answer, Copy, Trouble
@@ -106,10 +107,15 @@ class Mirror:
         self._comparing = False
         self.source = Backend.LEGACY if settings.to is Backend.DOMAIN else Backend.DOMAIN
         self.max_body_bytes = settings.max_body_bytes
-        self.report = Report()
+        self.tally = Tally(now_s()) if settings.threshold else Tally()
         self.on = False
+        self._closed = False
         if settings.threshold:
             sys.setswitchinterval(_SWITCH_S)
+
+    @property
+    def report(self) -> Report:
+        return self.tally.report
 
     def publish(self, snapshot: Snapshot) -> None:
         """Take up what is in force. While domain is switched off or rolled back nothing of the mirror goes there."""
@@ -129,7 +135,7 @@ class Mirror:
 
     def close(self) -> None:
         """The plane stops."""
-        self.on = False
+        self.on, self._closed = False, True
         self._give_up()
         for pool in self._pools.values():
             pool.close()
@@ -151,7 +157,11 @@ class Mirror:
 
     def skip(self) -> None:
         """A chosen request can't be compared: its own answer never ended, or there is nowhere to send a copy now."""
-        self._plane.stats.mirror("skipped")
+        self._count("skipped")
+
+    def _count(self, outcome: str) -> None:
+        self._plane.stats.mirror(outcome)
+        self.tally.outcomes[outcome] += 1
 
     def offer(self, exchange: MirroredExchange, recording: Recording) -> None:
         """A chosen request was answered: copy it, if there is room, once the answer is really on its way.
@@ -164,9 +174,9 @@ class Mirror:
         if not self.on or (self._settings.to is Backend.DOMAIN and self._plane.domain_ejected):
             self.skip()
         elif not recording.is_whole or not exchange.can_be_copied:
-            self._plane.stats.mirror("too_large")
+            self._count("too_large")
         elif self._held >= self._settings.max_in_flight:
-            self._plane.stats.mirror("dropped")
+            self._count("dropped")
         else:
             self._start(exchange, recording)
 
@@ -226,7 +236,7 @@ class Mirror:
 
     def _conclude(self, trial: _Trial, outcome: str) -> None:
         self._held -= trial.copies
-        self._plane.stats.mirror(outcome)
+        self._count(outcome)
 
     async def _compare_all(self) -> None:
         """Compare what was answered, one after the other, with time for the traffic in between."""
@@ -239,9 +249,17 @@ class Mirror:
                     outcome = await self._compare(trial)
                 finally:  # whatever went wrong in here, its room is free again
                     self._conclude(trial, outcome)
-                await asyncio.sleep(_REST * (perf_counter() - started_s))
+                if not self._closed:
+                    await asyncio.sleep(_REST * (perf_counter() - started_s))
         finally:
             self._comparing = False
+
+    async def settle(self, within_s: float) -> None:
+        """Wait until what was answered is compared, for one that is closed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._comparing:  # noqa: ASYNC110 - at the end of a process, and then for a moment
+                    await asyncio.sleep(0.01)
 
     async def _compare(self, trial: _Trial) -> str:
         """Compare one, and add it to the report; the outcome that is counted."""

@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from splitter.compare import Tally
 from splitter.config import Config
 from splitter.judged import Judged
 from splitter.rendezvous import Orphan
@@ -28,6 +29,7 @@ from splitter.supervision.backoff import Backoff
 from splitter.supervision.cores import cores
 from splitter.supervision.local import LocalWorker
 from splitter.supervision.member import Edition, Task, Worker
+from splitter.supervision.mirrored import Mirrored
 from splitter.supervision.process import ProcessWorker
 from splitter.supervision.sockets import SlotSockets
 from splitter.tasks import Tasks
@@ -93,6 +95,7 @@ class Crew:
         self._edition: Edition | None = None
         self._living: list[Worker] = []
         self._dead = Stats()
+        self._mirrored = Mirrored(tasks)
         self._before_us = Judged()  # what orphans counted under an earlier supervisor, which judged it
         self._orphans: set[Worker] = set()  # that have told nothing yet
         self._report: Callable[[], None] = _nobody
@@ -141,6 +144,9 @@ class Crew:
             gauges.merge(worker.gauges)
         return Totals(stats, gauges, self.workers(), dict(self._deaths))
 
+    async def mirror_report(self) -> Tally:
+        return await self._mirrored.over(self._living)
+
     def judged(self) -> Judged:
         judged = Judged()
         judged.merge(self._dead.judged)
@@ -180,6 +186,7 @@ class Crew:
             if self._current is not None:
                 self._current.retired = True
             self._current = generation
+            self._mirrored.on_generation(generation.task)
             self._drain_strangers()
             self._limit_generations(config.limits.drain_timeout_s)
 
@@ -297,6 +304,7 @@ class Crew:
         self._orphans.discard(worker)
         self._living.remove(worker)
         self._dead.merge(worker.stats)
+        self._mirrored.bury(worker)
         slot = self._slot_of(worker)
         if slot is not None and not self._stopping:
             self._log.error("worker_died", slot=worker.slot, pid=worker.pid, why=worker.why, cause=worker.cause)

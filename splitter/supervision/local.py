@@ -57,9 +57,13 @@ class LocalWorker(Worker):
     async def collect(self) -> None:
         self._read()
 
+    async def collect_mirror(self) -> None:
+        self._read()
+
     def _read(self) -> None:
         if self._carrier is not None:
             self.stats, self.gauges = self._carrier.plane.stats, self._carrier.plane.gauges()
+            self.mirrored = self._carrier.plane.mirror.tally
 
     def reload_certificates(self) -> None:
         if self._carrier is not None:

@@ -3,7 +3,8 @@
 Owns: the bookkeeping that is the same for every kind of worker.
 Must not know: how a worker is spoken to (the subclasses do), what follows from its end.
 Invariants: `acked` only grows, and a worker that has ended decides nothing any more, so whoever waits for its word need not;
-`stats` are the last totals it told, so what it counted is known after its end; `on_end` comes exactly once.
+`stats` are the last totals it told and `mirrored` the last report, so what it counted is known after its end; `on_end`
+comes exactly once.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from splitter.channel import encode
+from splitter.compare import Tally
 from splitter.config import Config
 from splitter.snapshot import Death, Gauges, Snapshot, WorkerInfo, WorkerState
 from splitter.stats import Stats
 
 COLLECT_S: Final = 0.25
 """For fresh totals; who does not answer in time is counted by what it told last."""
+MIRROR_S: Final = 2.0
+"""The same for what the mirror found, which takes its time when there is much of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Worker(ABC):
         self.state = WorkerState.STARTING
         self.stats = Stats()
         self.gauges = Gauges()
+        self.mirrored = Tally()
         self.acked = 0
         self.greeted = False
         self.configured = False
@@ -104,6 +109,10 @@ class Worker(ABC):
     @abstractmethod
     async def collect(self) -> None:
         """Bring `stats` and `gauges` up to date, within `COLLECT_S`."""
+
+    @abstractmethod
+    async def collect_mirror(self) -> None:
+        """Bring `mirrored` up to date, within `MIRROR_S`."""
 
     @abstractmethod
     def reload_certificates(self) -> None:

@@ -21,12 +21,13 @@ from typing import Final, Protocol
 
 import structlog
 
-from splitter.channel import Channel, Message, encode
+from splitter.channel import UNASKED, Channel, Message, encode
+from splitter.compare import Tally
 from splitter.config import Config
 from splitter.rendezvous import VERSION, Orphan
 from splitter.snapshot import Death, Gauges, WorkerState
 from splitter.stats import Stats
-from splitter.supervision.member import COLLECT_S, Edition, Listener, Task, Worker
+from splitter.supervision.member import COLLECT_S, MIRROR_S, Edition, Listener, Task, Worker
 from splitter.supervision.takeover import WORKER_MODULE
 from splitter.tasks import Tasks
 
@@ -134,7 +135,8 @@ class ProcessWorker(Worker):
         self._task: Task | None = None
         self._said_last_word = False
         self._collecting: dict[int, asyncio.Event] = {}
-        self._asked = 0
+        self._coming: dict[int, Tally] = {}
+        self._asked = UNASKED
         self._version = VERSION
 
     @classmethod
@@ -203,15 +205,24 @@ class ProcessWorker(Worker):
         self._send(encode({"type": "ping", "n": self.pings_unanswered}))
 
     async def collect(self) -> None:
-        if not self.configured or self._version != VERSION:
+        await self._ask("collect", COLLECT_S)
+
+    async def collect_mirror(self) -> None:
+        await self._ask("mirror", MIRROR_S)
+
+    async def _ask(self, what: str, within_s: float) -> None:
+        """Ask, and wait for the answer, for the end of the worker or of the time."""
+        if not self.configured or self._version != VERSION or self.ended.is_set():
             return
         self._asked += 1
-        answered = self._collecting[self._asked] = asyncio.Event()
-        self._send(encode({"type": "collect", "n": self._asked}))
+        n = self._asked
+        answered = self._collecting[n] = asyncio.Event()
+        self._send(encode({"type": what, "n": n}))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COLLECT_S):
+            async with asyncio.timeout(within_s):
                 await answered.wait()
-        self._collecting = {n: event for n, event in self._collecting.items() if event is not answered}
+        del self._collecting[n]
+        self._coming.pop(n, None)
 
     def reload_certificates(self) -> None:
         self._send(encode({"type": "reload_certificates"}))
@@ -258,6 +269,8 @@ class ProcessWorker(Worker):
                 self.pings_unanswered = 0
             case "stats":
                 self._on_stats(message)
+            case "mirror":
+                self._on_mirror(message)
             case "draining":
                 self.state = WorkerState.DRAINING
                 if not self.told_to_drain:
@@ -273,7 +286,19 @@ class ProcessWorker(Worker):
         if "stats" in message:
             self.stats, self.gauges = Stats.from_wire(message["stats"]), Gauges.from_wire(message["gauges"])
             self._listener.on_stats(self)
-        answered = self._collecting.get(message.get("n", 0))
+        self._on_answer(message.get("n", UNASKED))
+
+    def _on_mirror(self, message: Message) -> None:
+        """A piece of what its mirror found, which counts when all of it is there."""
+        n = message["n"]
+        if n != UNASKED and n not in self._collecting:
+            return  # too late
+        if self._coming.setdefault(n, Tally()).take(message):
+            self.mirrored = self._coming.pop(n)
+            self._on_answer(n)
+
+    def _on_answer(self, n: int) -> None:
+        answered = self._collecting.get(n)
         if answered is not None:
             answered.set()
 

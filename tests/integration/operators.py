@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp.test_utils import BaseTestServer, TestServer
 
+from splitter.compare import Tally
 from splitter.config import parse
 from splitter.control.app import Audience, Life, State, make_app, make_gate
 from splitter.control.controller import Controller
@@ -40,6 +41,7 @@ class NotedPlane:
 
     snapshots: list[Snapshot] = field(default_factory=list)
     stats: Stats = field(default_factory=Stats)
+    mirrored: Tally = field(default_factory=Tally)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     replaced: int = 0
     collected: asyncio.Semaphore | None = None
@@ -57,6 +59,11 @@ class NotedPlane:
         if self.collected is not None:
             self.collected.release()
         return Totals(self.stats, Gauges())
+
+    async def mirror_report(self) -> Tally:
+        found = Tally()
+        found.merge(self.mirrored)
+        return found
 
     def workers(self) -> Sequence[WorkerInfo]:
         return [WorkerInfo(slot, 0, 1, WorkerState.READY, 1.0) for slot in range(2)]

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from splitter.control.openapi import document
 from tests.integration.operators import operators
+from tests.integration.test_mirror_api import a_tally
 
 schema = schemathesis.openapi.from_dict(document()).exclude(path="/api/v1/rollout/stream")  # it has no end
 
@@ -28,6 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     async def serve() -> None:
         async with operators(folder) as ops:
+            ops.plane.mirrored = a_tally()
             found.append(str(ops.server.make_url("")).rstrip("/"))
             started.set()
             await stop.wait()
@@ -54,5 +56,5 @@ def test_everything_is_described() -> None:
     described = {path for path in document()["paths"] if path.startswith(ROLLOUT)}
     plan = {f"/plan{button}" for button in ("", "/start", "/pause", "/continue", "/promote", "/abort")}
     assert described == {
-        f"{ROLLOUT}{rest}" for rest in {"", "/percent", "/rollback", "/resume", "/events", "/stream"} | plan
+        f"{ROLLOUT}{rest}" for rest in {"", "/percent", "/rollback", "/resume", "/events", "/mirror", "/stream"} | plan
     }

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitter.compare import Context, Difference, Differences, Kind, Mask, Outcome, Report, is_noise
+from splitter.compare.counts import SAMPLES_KEPT
 from splitter.compare.latency import judge
-from splitter.compare.report import ENDPOINTS_MAX, FIELDS_MAX, SAMPLES_KEPT
+from splitter.compare.report import ENDPOINTS_MAX, FIELDS_MAX
 
 MASK = Mask()
 CLEAN = Differences()
@@ -151,13 +152,18 @@ def sums(report: Report) -> object:
 
 @given(RECORDS, RECORDS, RECORDS)
 def test_reports_add_up(one: Records, two: Records, three: Records) -> None:
-    left, right = Report(), Report()
-    for records in (one, two, three):
-        left.merge(report_of(records))
-    for records in (three, one, two):
-        right.merge(report_of(records))
-    assert sums(left) == sums(right) == sums(report_of([*one, *two, *three]))
-    assert left.outcomes == right.outcomes
+    parts = [report_of(one), report_of(two, len(one)), report_of(three, len(one) + len(two))]
+    left, right, nested = Report(), Report(), Report()
+    for part in parts:
+        left.merge(part)
+    for part in (parts[2], parts[0], parts[1]):
+        right.merge(part)
+    inner = report_of(two, len(one))
+    inner.merge(parts[2])
+    nested.merge(inner)
+    nested.merge(parts[0])
+    assert left.to_json() == right.to_json() == nested.to_json(), "samples, too, whatever the order"
+    assert sums(left) == sums(report_of([*one, *two, *three]))
 
 
 @given(RECORDS)

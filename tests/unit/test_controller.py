@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from splitter.compare import Tally
 from splitter.config import Config, parse
 from splitter.control.controller import Controller
 from splitter.control.keeper import EMPTY_S
@@ -42,6 +43,9 @@ class FakePlane:
 
     async def collect(self) -> Totals:
         raise NotImplementedError
+
+    async def mirror_report(self) -> Tally:
+        raise AssertionError("nothing here wants to know")
 
     def workers(self) -> list[WorkerInfo]:
         return [WorkerInfo(slot, 0, 1, WorkerState.READY, 1.0) for slot in range(2)]

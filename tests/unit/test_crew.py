@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from splitter.compare import Context, Differences, Mask, Tally
 from splitter.config import Config, Listen, parse
 from splitter.control.table import table_of
 from splitter.snapshot import Death, Snapshot, WorkerState
@@ -36,6 +37,7 @@ class FakeWorker(Worker):
         self.drains: list[float | None] = []
         self.pings = 0
         self.reloads = 0
+        self.mirror_asked = 0
         self.for_good = False
         FakeWorker.born.append(self)
         asyncio.get_running_loop().call_soon(self._greet)
@@ -63,6 +65,10 @@ class FakeWorker(Worker):
         self.pings_unanswered = self.pings_unanswered + 1 if self.deaf else 0
 
     async def collect(self) -> None:
+        await asyncio.sleep(0)
+
+    async def collect_mirror(self) -> None:
+        self.mirror_asked += 1
         await asyncio.sleep(0)
 
     def reload_certificates(self) -> None:
@@ -251,6 +257,52 @@ async def test_totals_of_the_dead_are_kept(rig: Rig, fakes: list[FakeWorker]) ->
     fakes[2].stats.record("legacy", "bucket", "default", b"GET", 200, 0.01)
     assert (await counted())[0] == 8
     await rig.close()
+
+
+def found(worker: FakeWorker, count: int) -> None:
+    """Its mirror has compared so many."""
+    worker.mirrored = Tally(float(worker.pid))
+    for _ in range(count):
+        worker.mirrored.report.record("GET /", Differences(), None, Context(), Mask())
+        worker.mirrored.outcomes["match"] += 1
+
+
+class TestWhatMirrorsFound:
+    async def test_of_the_dead_is_kept_and_counted_once(self, rig: Rig, fakes: list[FakeWorker]) -> None:
+        await started(rig)
+        found(fakes[0], 3)
+        found(fakes[1], 4)
+        for _ in range(2):
+            tally = await rig.crew.mirror_report()
+            assert (tally.report.compared, tally.outcomes["match"], tally.since_s) == (7, 7, fakes[0].pid)
+        fakes[0].kill()
+        await rig.settle()
+        assert (await rig.crew.mirror_report()).report.compared == 7
+        await rig.close()
+
+    async def test_who_asks_at_the_same_time_asks_once(self, rig: Rig, fakes: list[FakeWorker]) -> None:
+        await started(rig)
+        found(fakes[0], 3)
+        both = await asyncio.gather(rig.crew.mirror_report(), rig.crew.mirror_report())
+        assert [tally.report.compared for tally in both] == [3, 3]
+        assert both[0] is not both[1]
+        assert [worker.mirror_asked for worker in fakes] == [1, 1]
+        await rig.close()
+
+    async def test_begins_anew_only_with_other_rules(self, rig: Rig, fakes: list[FakeWorker]) -> None:
+        await started(rig)
+        found(fakes[0], 3)
+        await rig.crew.renew(rig.config(extra="limits: {headers: 100}"))
+        found(fakes[2], 2)
+        assert (await rig.crew.mirror_report()).report.compared == 5
+        await rig.crew.renew(rig.config(extra='mirror: {ignore: ["$.a"]}'))
+        assert (await rig.crew.mirror_report()).report.compared == 0
+        for worker in fakes[:4]:
+            worker.kill()
+        await rig.settle()
+        found(fakes[4], 1)
+        assert (await rig.crew.mirror_report()).report.compared == 1, "those that drained are forgotten"
+        await rig.close()
 
 
 async def test_one_that_leaves_by_itself_is_followed_at_once(rig: Rig, fakes: list[FakeWorker]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from splitter.compare import Tally
 from splitter.config import parse
 from splitter.control.controller import Controller
 from splitter.control.pilot import Pilot
@@ -51,6 +52,9 @@ class Plane:
 
     def on_report(self, listener: Callable[[], None]) -> None:
         self.listener = listener
+
+    async def mirror_report(self) -> Tally:
+        raise AssertionError("nothing here wants to know")
 
     def workers(self) -> list[WorkerInfo]:
         return []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from splitter.compare import Tally
 from splitter.config import Config, load, parse
 from splitter.control.controller import Controller
 from splitter.control.reload import Reloader, RenewalError, needs_renewal, needs_restart
@@ -63,6 +64,9 @@ class FakePlane:
 
     async def collect(self) -> Totals:
         raise AssertionError
+
+    async def mirror_report(self) -> Tally:
+        raise AssertionError("nothing here wants to know")
 
     def workers(self) -> tuple[WorkerInfo, ...]:
         return ()

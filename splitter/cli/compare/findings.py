@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from splitter.compare import Report
+from splitter.compare.counts import Place
 from splitter.compare.latency import Latency, Pair, judge
-from splitter.compare.report import Place, Row
+from splitter.compare.report import Row
 
 _PROBLEMS_KEPT: Final = 100
 

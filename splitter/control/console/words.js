@@ -34,6 +34,11 @@ const EN = {
   health: "Health", backend: "Backend {name}", up: "up", down: "down", workers: "Workers", in_force_on: "{n} ready, all with what is in force", store: "State store", saved: "saved", not_saved: "not saved yet", config: "Configuration", ok: "in force", config_refused: "last reload refused", restart_needed: "needs a restart: {what}",
   process: "Splitter", process_is: "{version}, up for {time}", is_ejected: "ejected", counted: "In 15 minutes",
   counted_are: "{fallbacks} fallbacks, {mismatches} mirror mismatches",
+  mirror: "Mirror", mirror_on: "{percent} of what {from} serves is copied to {to}", mirror_off: "nothing is copied now: {why}", mirror_since: "since {at}",
+  mirror_match: "Both sides answer alike ({compared} requests compared)", mirror_mismatch: "Domain differs in {places} places ({compared} requests compared)", mirror_no_data: "Nothing was compared yet",
+  mirror_counts: "in {differed} of {compared} requests; legacy differs from itself in {noisy} of {asked} · last {at}", mirror_noise: "Noise: {n} places where legacy differs from itself as often", mirror_more: "… and {n} more: splitter mirror", more_samples: "More samples: {n}",
+  is_value: "another value", is_type: "another type", is_missing: "missing", is_extra: "not in legacy’s", is_renamed: "renamed", is_order: "another order", is_silent: "no answer",
+  out_match: "alike", out_mismatch: "different", out_noise: "noise", out_ignored: "ignored", out_dropped: "dropped", out_too_large: "too large", out_failed: "failed", out_skipped: "skipped",
   audit: "What was changed", when: "When", who: "Who", what: "What", from_to: "From → to", why: "Why", no_events: "Nothing yet", units: "d h min s", colon: ": ",
 };
 
@@ -70,6 +75,11 @@ const ZH = {
   health: "健康状况", backend: "后端 {name}", up: "正常", down: "不可用", workers: "工作进程", in_force_on: "{n} 个就绪，均已生效", store: "状态存储", saved: "已保存", not_saved: "尚未保存", config: "配置", ok: "已生效", config_refused: "上次重载被拒绝", restart_needed: "需要重启：{what}",
   process: "分流器", process_is: "{version}，已运行 {time}", is_ejected: "已摘除", counted: "15 分钟内",
   counted_are: "{fallbacks} 次回退，{mismatches} 次镜像不一致",
+  mirror: "镜像对比", mirror_on: "{from} 处理的请求有 {percent} 被复制到 {to}", mirror_off: "目前没有复制：{why}", mirror_since: "自 {at}",
+  mirror_match: "两边应答一致（已比较 {compared} 个请求）", mirror_mismatch: "domain 有 {places} 处不一致（已比较 {compared} 个请求）", mirror_no_data: "尚未比较任何请求",
+  mirror_counts: "{compared} 个请求中有 {differed} 个不同；legacy 与自身比较 {asked} 次，有 {noisy} 次不同 · 最近一次 {at}", mirror_noise: "噪声：{n} 处，legacy 与自身比较时同样经常不同", mirror_more: "… 另有 {n} 处：splitter mirror", more_samples: "更多样本：{n}",
+  is_value: "值不同", is_type: "类型不同", is_missing: "缺失", is_extra: "legacy 没有", is_renamed: "已改名", is_order: "顺序不同", is_silent: "没有应答",
+  out_match: "一致", out_mismatch: "不一致", out_noise: "噪声", out_ignored: "已忽略", out_dropped: "已丢弃", out_too_large: "过大", out_failed: "失败", out_skipped: "已跳过",
   audit: "变更记录", when: "时间", who: "操作者", what: "内容", from_to: "从 → 到", why: "原因", no_events: "暂无", units: "天 小时 分钟 秒", colon: "：",
 };
 
