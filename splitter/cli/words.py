@@ -77,7 +77,9 @@ def guardrails(found: Json) -> str:
         return "nothing is judged, since nothing can go to domain"
     bad = f", bad windows in a row: {found['bad_windows']} of {found['bad_windows_max']}" if found["bad_windows"] else ""
     word = clean(verdict["outcome"]).replace("_", " ")
-    return word + (f": {clean(verdict['sentence'])}" if verdict["outcome"] != "pass" else "") + bad
+    first, *others = clean(verdict["sentence"]).split("; ")  # `splitter plan` has all of them
+    more = f", and {len(others)} more" if others else ""
+    return word + (f": {first}{more}" if verdict["outcome"] != "pass" else "") + bad
 
 
 def went(done: Json) -> list[str]:

@@ -75,11 +75,8 @@ def steer(
     if after == course.progress:
         return record
     plan = course.plan
-    overrides = record.overrides
-    if event is Event.START:  # what was set by hand is its floor, and would otherwise stand above every stage
-        overrides = {name: override for name, override in overrides.items() if name not in planned(Course(plan, after))}
-    changed = replace(record, plan=after.to_json(), overrides=overrides)
-    return changed.noted(*wish[:2], f"plan {event}".replace("_", " "), wish.why, told(course), told(Course(plan, after)))
+    what, before, now_told = f"plan {event}".replace("_", " "), told(course), told(Course(plan, after))
+    return replace(record, plan=after.to_json()).noted(wish.at_s, wish.who, what, wish.why, before, now_told)
 
 
 def held(record: Record, course: Course, at_s: float) -> Record:
@@ -150,7 +147,8 @@ def _ended(record: Record, course: Course, wish: Wish) -> Record:
     """The plan says nothing any more; what it said and nobody has overridden stays."""
     after = _applied(course, Event.SET, wish)
     kept = {name: Override(percent, wish.at_s, wish.who, _KEPT) for name, percent in planned(course).items()}
-    return _carried(replace(record, overrides=kept | dict(record.overrides)), course, after)
+    newer = {name: override for name, override in record.overrides.items() if override.at_s > course.progress.started_at_s}
+    return _carried(replace(record, overrides={**record.overrides, **kept, **newer}), course, after)
 
 
 def _carried(record: Record, course: Course, after: PlanProgress) -> Record:
