@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-run packages run test test-compose env check fmt lint types layers bench instructions soak clean
+.PHONY: help install install-run packages run demo test test-compose env check fmt lint types layers bench instructions soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,9 @@ packages:
 
 run: install-run ## legacy, domain and splitter, until Ctrl-C  (ARGS='--port 8100')
 	@$(BIN)/python -m tools.run_all $(ARGS)
+
+demo: install-run ## a rollout, a fault, a rollback, on a private copy; with a console  (ARGS='--fault slow')
+	@$(BIN)/splitter rehearse --speed 0.25 --step $(ARGS)
 
 test: install packages ## every test  (ARGS='-k bucket -x')
 	$(BIN)/python -m pytest $(ARGS)
@@ -59,6 +62,9 @@ bench: install packages ## CPU per request, the splitter's and six others'  (QUI
 
 instructions: install packages ## instructions per request, the splitter's and nginx'  (ARGS='--features')
 	@$(BIN)/python -m tools.bench.instructions $(ARGS)
+
+soak: install-run ## everything that can happen, every request accounted for  (MINUTES=10)
+	@$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 clean: ## remove what was made here, except data and state
 	rm -rf .venv .setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -286,7 +286,7 @@ def _held(progress: PlanProgress, plan: Plan, stage: Stage, verdict: Verdict, no
     is_last, shut = _is_last(plan, progress), shut_gates(plan, progress)
     is_end = is_last and stage.hold_s is None and not shut  # the last stage needs no hold: there is nothing to judge
     if verdict.outcome is not Outcome.PASS and not is_end:
-        return replace(progress, waiting_for=verdict.sentence)
+        return replace(progress, waiting_for=f"the guardrails to pass: {verdict.sentence}")
     if shut:
         return replace(apply(progress, Event.AWAIT, plan, now_s), waiting_for=_who(shut))
     return apply(progress, Event.COMPLETE if is_last else Event.ADVANCE, plan, now_s)

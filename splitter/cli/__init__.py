@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "resume": "splitter.cli.switches:resume",
     "events": "splitter.cli.events:events",
     "plan": "splitter.cli.plan:plan",
+    "rehearse": "splitter.cli.rehearse:rehearse",
     "mirror": "splitter.cli.mirror:mirror",
     "compare": "splitter.cli.compare:compare",
 }

@@ -34,7 +34,7 @@ def _percent(_ctx: click.Context, _argument: click.Parameter, value: str) -> flo
         percent = Decimal(value.strip().removesuffix("%").strip())
     except InvalidOperation:
         raise click.BadParameter(f"{value!r} is no number") from None
-    if not 0 <= percent <= 100:
+    if not (percent.is_finite() and 0 <= percent <= 100):  # NaN can't be compared
         raise click.BadParameter(f"{value!r} is not from 0 to 100")
     return float(percent)
 

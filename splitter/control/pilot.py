@@ -97,6 +97,9 @@ class Pilot:
             blamed = self._jury.watch(self._plane.judged())
             if blamed is not None:
                 await self._act(blamed)
+                scene = self._look_around()
+        if scene != self._scene:
+            return  # what was done has made what was judged another matter
         if now_s >= self._look_at_s:
             self._look_at_s = now_s + self._controller.config.guardrails.every_s
             await self._look(now_s)

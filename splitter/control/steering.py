@@ -19,7 +19,7 @@ from splitter.config import Rollout
 from splitter.control.keeper import Change, Keeper
 from splitter.errors import StoreError
 from splitter.progress import Phase, PlanProgress
-from splitter.rollout import advance
+from splitter.rollout import advance, lasting
 from splitter.state import Course, Record, held, planned, progress_of, told, went_on
 from splitter.verdict import Verdict
 
@@ -71,7 +71,7 @@ class Steering:
             if after.held_s - progress_of(record).held_s >= SAVED_EVERY_S:
                 await self.save()
             return
-        why = after.waiting_for or verdict.sentence
+        why = after.waiting_for or f"held for {lasting(before.held_s)}; {verdict.sentence}"
 
         def move(newer: Record) -> Record:
             return went_on(newer, Course(plan, after), at_s, why) if newer.plan == record.plan else newer

@@ -79,7 +79,7 @@ def steer(
     if event is Event.START:  # what was set by hand is its floor, and would otherwise stand above every stage
         overrides = {name: override for name, override in overrides.items() if name not in planned(Course(plan, after))}
     changed = replace(record, plan=after.to_json(), overrides=overrides)
-    return changed.noted(*wish[:2], f"plan {event}", wish.why, told(course), told(Course(plan, after)))
+    return changed.noted(*wish[:2], f"plan {event}".replace("_", " "), wish.why, told(course), told(Course(plan, after)))
 
 
 def held(record: Record, course: Course, at_s: float) -> Record:

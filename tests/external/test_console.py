@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -13,10 +12,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from splitter.progress import Phase, PlanProgress
-from splitter.verdict import Outcome, Rule, RuleResult, Verdict
 from tests.external.test_browser import CHROMIUM, QUIET
 from tests.process.running import Splitter, ask, same_place, splitter
 from tests.process.service import camera_backend
@@ -281,27 +278,72 @@ async def test_how_it_looks(found: Splitter, browser: Browser, looks: dict[str, 
         seen.clean()
 
 
-async def test_plan_and_verdict_with_their_numbers(found: Splitter, browser: Browser) -> None:
-    status = json.loads(ask(found.admin_port, "/api/v1/rollout")[2])
-    progress = PlanProgress(phase=Phase.WAITING, stage=1, held_s=7200, waiting_for="waits for a person")
-    result = RuleResult(
-        Rule.ERROR_RATE, Outcome.FAIL, "error rate 7.9 % of 214 requests, limit 5 %", 214, value=0.079, limit=0.05
-    )
-    status |= {"plan": progress.to_json(), "guardrails": Verdict((result,)).to_json()}
+PLAN = """
+rollout:
+  percent: 10
+  plan: [{percent: 10, hold: 1h}, {percent: 50, hold: 1h, approve: true}, {percent: 100}]
+guardrails: {window: 2s, every: 500ms, min_requests: 10, latency_min_requests: 10, action: freeze}
+"""
 
-    async def answer(route: Route) -> None:
-        await route.fulfill(json=status)
 
-    async with console(browser, found.admin_port, without="**/stream") as seen:
-        page = seen.page
-        await expect(page.locator("#plan")).not_to_be_visible()
-        await expect(page.locator("#verdicts")).not_to_be_visible()
-        await page.route("**/api/v1/rollout", answer)
-        await page.reload()
-        await expect(page.locator("#plan-said")).to_have_text("Stage 2, waiting · held for 2 h · waits for a person")
-        await expect(page.locator("#verdict-said")).to_have_text("error rate 7.9 % of 214 requests, limit 5 %")
-        await expect(page.locator("#rules td")).to_have_text(["error_rate", "fail", "0.079", "0.05"])
-        seen.clean("net::ERR_FAILED")
+async def test_the_plan_is_steered_by_keyboard_and_shows_its_stages(
+    tmp_path: Path, backends: dict[str, str], browser: Browser
+) -> None:
+    with splitter(tmp_path, PLAN, **backends) as found:
+        async with console(browser, found.admin_port) as seen:
+            page, press = seen.page, seen.page.keyboard.press
+
+            async def do(button: str, said: str) -> None:
+                await page.locator(f"#plan-{button}").focus()
+                await press("Enter")
+                await expect(page.locator("#confirm-yes")).to_be_focused()
+                await press("Enter")
+                await expect(page.locator("#plan-done")).to_contain_text(f"{said}: in force on all 2 workers")
+
+            shown = page.locator(".steer button:visible")
+            await expect(page.locator("#plan-said")).to_have_text("not started")
+            await expect(shown).to_have_text(["Start"])
+            await do("start", "Start")
+            await expect(page.locator("#plan-said")).to_contain_text("Stage 1 of 3, running · ")
+            await expect(page.locator("#plan-said")).to_contain_text("of its hold left")
+            await expect(page.locator("#stages li")).to_have_count(3)
+            await expect(page.locator("#stages [aria-current=step]")).to_contain_text("10 %")
+            await expect(shown).to_have_text(["Pause", "Next stage", "Abort"])
+            await do("promote", "Next stage")
+            await expect(page.locator("#percent")).to_have_text("50")
+            await expect(page.locator("#origin")).to_contain_text("set by the plan")
+            await expect(page.locator("#stages .over")).to_contain_text("10 %")
+            await do("pause", "Pause")
+            await expect(page.locator("#plan-said")).to_contain_text("Stage 2 of 3, paused")
+            await do("continue", "Continue")
+            await do("abort", "Abort")
+            await expect(page.locator("#percent")).to_have_text("0")
+            await expect(page.locator("#plan-said")).to_contain_text("aborted")
+            await expect(page.locator("#events tr").first).to_contain_text("plan abort")
+            seen.clean()
+
+
+async def test_a_bad_domain_freezes_the_plan_and_the_numbers_are_shown(tmp_path: Path, browser: Browser) -> None:
+    planted = "--fault", "error=0.5:500"
+    with (
+        camera_backend("legacy", tmp_path) as legacy,
+        camera_backend("domain", tmp_path, *planted) as domain,
+        splitter(tmp_path, PLAN, LEGACY_URL=f"http://127.0.0.1:{legacy}", DOMAIN_URL=f"http://127.0.0.1:{domain}") as found,
+    ):
+        async with console(browser, found.admin_port) as seen:
+            assert change(found, "POST", "plan/start", b"{}") == 200
+            for number in range(3000):
+                ask(found.port, "/api/v1/cameras", headers={"X-User-Id": str(number)})
+                if number % 50 == 0 and "frozen" in (await seen.page.locator("#plan-said").text_content() or ""):
+                    break
+            await expect(seen.page.locator("#plan-said")).to_contain_text("Stage 1 of 3, frozen by a guardrail")
+            await expect(seen.page.locator("#plan-said")).to_contain_text("guardrail:error_rate: error rate")
+            await expect(seen.page.locator("#events tr").first).to_contain_text("plan freeze")
+            for number in range(400):
+                ask(found.port, "/api/v1/cameras", headers={"X-User-Id": str(number)})
+            await expect(seen.page.locator("#rules tr").first).to_contain_text("limit 5 %")  # it goes on being watched
+            await expect(seen.page.locator("#percent")).to_have_text("10")
+            seen.clean()
 
 
 async def test_chinese_and_back(found: Splitter, browser: Browser) -> None:

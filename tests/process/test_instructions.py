@@ -24,7 +24,7 @@ def test_a_small_get_costs_no_more_than_it_did(tmp_path: Path) -> None:
 
 
 def test_counting_is_reproducible_and_sees_a_feature(tmp_path: Path) -> None:
-    plain, logged = FEATURES[0], FEATURES[1]
+    plain, logged = FEATURES[0], FEATURES[2]
     counts = [
         callgrind.count(callgrind.CountedSplitter(), feature.setup, WORKS["small"], 200, tmp_path / str(number))
         for number, feature in enumerate((plain, plain, logged))

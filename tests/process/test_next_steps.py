@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
-import pytest
-
 from splitter.config import parse
-from tests.process.page_commands import Reader, blocks
+from tests.process.page_commands import Block, Reader, blocks
 from tests.process.readiness_rig import place
 from tests.process.running import ROOT, ask
 
 PAGE = ROOT / "docs" / "immediate_next_steps.md"
 
 
-@pytest.mark.timeout(200)
+def commands_in_the_table() -> list[str]:
+    """What it offers to type, each once, in its order."""
+    rows = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    typed = [command for row in rows for command in re.findall(r"`((?:splitter|tools/)[^`]*)`", row.partition(" | ")[2])]
+    return list(dict.fromkeys(typed))
+
+
 def test_the_page_as_it_says(tmp_path: Path) -> None:
     with place(tmp_path) as service:
         ports = {8000: service.running.port, 8090: service.running.admin_port}
@@ -23,13 +28,19 @@ def test_the_page_as_it_says(tmp_path: Path) -> None:
         tried = 0
         for block in blocks(PAGE):
             match block.mark:
-                case "tried" | "tried: plan":
+                case "tried":
                     reader.run(block)
                     tried += 1
                 case mark:
                     assert mark == "config"
                     parse(block.text, str(PAGE), {})
         status = json.loads(ask(service.running.admin_port, "/api/v1/rollout")[2])
-    assert tried >= 9
-    assert status["percent"]["value"] == 10
-    assert status["plan"]["phase"] == "running"
+        assert tried >= 9
+        assert (status["percent"]["value"], status["plan"]["phase"]) == (10, "running")
+        offered = commands_in_the_table()
+        assert len(offered) == 7
+        for command in offered:
+            asking = command.startswith("tools/rollout_start.sh")
+            reader.run(Block("tried", f"$ {command}{' --quick --yes' if asking else ''}\n"))
+        status = json.loads(ask(service.running.admin_port, "/api/v1/rollout")[2])
+    assert status["percent"]["value"] == 25, "the last one was one step by hand"

@@ -116,6 +116,7 @@ def test_a_percent_set_while_rolled_back_says_so(running: Splitter) -> None:
         (("set", "5", "--route", "camera"), 1, 'refused (404): there is no route "camera"'),
         (("set", "101"), 2, "'101' is not from 0 to 100"),
         (("set", "ten"), 2, "'ten' is no number"),
+        (("set", "nan"), 2, "'nan' is not from 0 to 100"),
         (("set",), 2, "Missing argument 'PERCENT'"),
         (("resume", "--from-stage", "1"), 1, "refused (409): "),
         (("rollback", "--reason", "a\nb"), 1, "refused (422): reason must be one line"),

@@ -23,7 +23,7 @@ from tools.ports import free_port
 async def test_kill_9_of_a_worker_costs_what_it_had_in_flight(tmp_path: Path, recorders: Recorders) -> None:
     with splitter(tmp_path, HALF, **urls(recorders)) as running:
         async with load(running.port, kept=8, new=4) as result:
-            seen = 0.0
+            seen, answered = 0.0, 0
             for _ in range(2):
                 await result.more(200)
                 victim = min(running.workers)
@@ -33,8 +33,10 @@ async def test_kill_9_of_a_worker_costs_what_it_had_in_flight(tmp_path: Path, re
                 await until(partial(replaced, running, {victim}))
                 await result.more(200)
                 counted = await asyncio.to_thread(running.metric, "splitter_requests_total")
-                assert counted >= max(seen, told), "totals of the dead are kept, and never go down"
-                seen = counted
+                # What the kill before cost, a quarter of a second of its worker, stays lost: this one is judged by itself.
+                # `seen` may have had in it what was under way then, one request of each client.
+                assert counted >= seen + max(0, told - answered - 12), "totals of the dead are kept, and never go down"
+                seen, answered = counted, len(result.answers)
         assert len(result.failures) <= 2 * 12, "at most one for each connection and kill"
         assert result.refused == 0, "the socket outlives its worker"
         assert set(result.statuses) == {200}

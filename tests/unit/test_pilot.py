@@ -151,7 +151,7 @@ async def test_without_data_the_stage_is_held_and_says_so() -> None:
         await one.controller.steer(Event.START, "ann", "")
         await one.seconds(30, per_side=0)
         assert (one.percent, one.plan["stage"]) == (10, 1)
-        assert one.plan["waiting_for"].startswith("error rate: domain had 0 requests, 20 are needed")
+        assert one.plan["waiting_for"].startswith("the guardrails to pass: error rate: domain had 0 requests, 20 are needed")
 
 
 async def test_a_bad_domain_is_rolled_back_with_numbers() -> None:
@@ -175,13 +175,15 @@ async def test_a_bad_domain_is_rolled_back_with_numbers() -> None:
         assert one.percent == 50, "what was before the rollback does not count"
 
 
-async def test_failures_in_a_row_act_at_the_report_not_at_the_next_look() -> None:
+@pytest.mark.parametrize("passed_s", [0.01, 2.0])
+async def test_failures_in_a_row_act_at_the_report_once_whether_or_not_a_look_is_due(passed_s: float) -> None:
     async with piloted() as one:
         await one.seconds(2)
         one.traffic(25, failure="connect", status=502)
-        one.now_s += 0.01
+        one.now_s += passed_s
         await one.pilot.step()
         assert one.percent == 0
+        assert one.controller.rollbacks == {"guardrail": 1}
         assert one.lines("rollback")[0]["who"] == "guardrail:consecutive_failures"
 
 

@@ -208,7 +208,7 @@ class TestHold:
     def test_without_a_pass_it_stays_and_says_why(self, judged: Verdict) -> None:
         progress = ticked(running(), 500, judged)
         assert (progress.phase, progress.stage, progress.held_s) == (Phase.RUNNING, 0, 500.0)
-        assert progress.waiting_for == judged.sentence
+        assert progress.waiting_for == f"the guardrails to pass: {judged.sentence}"
         assert ticked(progress, 1).stage == 1
 
     def test_what_is_missing_is_said_during_the_hold_too(self) -> None:

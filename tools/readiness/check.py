@@ -99,8 +99,9 @@ def asked(options: argparse.Namespace) -> Asked:
     """Raises click.UsageError for an address of no use, ConfigError for a configuration of none."""
     source = config_path(options.config, os.environ)
     config = load(source, os.environ)
-    if source is not None:
-        os.environ["SPLITTER_CONFIG"] = str(source)  # so that whatever is called is about the same one
+    for name, given in (("SPLITTER_CONFIG", source), ("SPLITTER_ADMIN_TOKEN", options.token)):
+        if given is not None:
+            os.environ[name] = str(given)  # so that whatever is called is about the same one
     public: Target = read_target(options.url, "") if options.url else find_listener()
     return Asked(
         running=Running(find_target(options.admin, options.token), public),
@@ -152,7 +153,7 @@ def check(about: Asked, report: Report) -> None:
             compared.integrated(),
             on_a_copy(copy.fallback, rehearsal.FALLBACK),
         )
-        add("Unit tests", _unit_tests(about))
+        add("Unit tests", unit_tests(about))
         add("Integration tests", papers.cameras(about.cameras), live.cameras(about.running), compared.endpoints())
         add("Functional comparison", compared.alike())
         add(
@@ -238,7 +239,8 @@ class _Comparison:
                 yield ok(what, f"{result.document['requests']['compared']} requests")
 
 
-def _unit_tests(about: Asked) -> Iterator[Finding]:
+def unit_tests(about: Asked) -> Iterator[Finding]:
+    """Run when asked for: they are about this checkout, not about what is running."""
     if not about.tests:
         yield not_checked(UNIT_TESTS, "they take some minutes", "--tests runs them")
         return
@@ -251,8 +253,8 @@ def _unit_tests(about: Asked) -> Iterator[Finding]:
         done = subprocess.run(
             command, cwd=about.root, env=environment, capture_output=True, text=True, check=False, timeout=_TESTS_MOST_S
         )
-    except subprocess.TimeoutExpired as error:
-        yield failed(UNIT_TESTS, str(error))
+    except subprocess.TimeoutExpired:
+        yield failed(UNIT_TESTS, f"they did not end within {_TESTS_MOST_S} s")
         return
     last = done.stdout.strip().rpartition("\n")[2].strip("= ")
     yield ok(UNIT_TESTS, last) if done.returncode == 0 else failed(UNIT_TESTS, last, "make test ARGS=tests/unit shows more")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
 import click
@@ -21,7 +20,9 @@ from rich.markup import escape
 from splitter.cli import words
 from splitter.cli.client import ROLLOUT, RefusedError, UnreachableError, ask
 from splitter.cli.words import Json
+from splitter.config import Percent
 from splitter.errors import ConfigError
+from splitter.progress import IN_FORCE
 from tools.readiness.check import Asked, add_options, asked, check
 from tools.readiness.findings import Report, terminal
 
@@ -34,12 +35,9 @@ _PROGRAM: Final = "tools/rollout_start.sh"
 
 def _percent(text: str) -> float:
     try:
-        number = Decimal(text.strip().removesuffix("%").strip())
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-    if not 0 <= number <= 100 or number != round(number, 2):
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 0 to 100, with two decimals at most")
-    return float(number)
+        return Percent().read(text.strip().removesuffix("%").strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -117,15 +115,12 @@ def prospect(status: Json, percent: float) -> list[str]:
         route = words.clean(name)
         lines.append(f"          route {route} stays at {words.percent(told)} (splitter set PERCENT --route {route})")
     plan = status["plan"] or {}
-    if plan.get("phase") in _UNDER_WAY:
+    if plan.get("phase") in IN_FORCE:
         lines.append(f"          the plan is {words.clean(str(plan['phase']))}: a percent set by hand ends it")
     why_off = words.off(status)
     if why_off:
         lines.append(f"          nothing will go to domain: {why_off}")
     return lines
-
-
-_UNDER_WAY: Final = frozenset({"running", "paused", "waiting", "frozen"})
 
 
 def _moves(before: float, after: float) -> str:

@@ -2,7 +2,8 @@
 
 import { ask, explained } from "/console/ask.js";
 import { Charts } from "/console/charts.js";
-import { lostAt, origin, showEvents, showHealth, showPercents, showPlan, showProblems, showVerdict } from "/console/panels.js";
+import { lostAt, origin, showEvents, showHealth, showPercents, showProblems } from "/console/panels.js";
+import { showPlan, showVerdict } from "/console/plan.js";
 import { listen } from "/console/stream.js";
 import { duration, moment, onLanguage, percent, rate, startLanguage, t } from "/console/words.js";
 

@@ -1,19 +1,8 @@
-// Plan, guardrails, health and the list of changes, each from what the API answered. Only writes into the page.
+// Percents, health and the list of changes, each from what the API answered. Only writes into the page.
 
-import { clock, lasting, moment, number, percent, t } from "/console/words.js";
+import { clock, lasting, moment, percent, row, t } from "/console/words.js";
 
 const at = id => document.getElementById(id);
-
-function row(...cells) {
-  const made = document.createElement("tr");
-  for (const [text, className] of cells) {
-    const cell = document.createElement("td");
-    cell.textContent = text;
-    if (className) cell.className = className;
-    made.append(cell);
-  }
-  return made;
-}
 
 /** A layer as people say it: `file:3` is line 3 of the configuration. */
 function layer(from, who) {
@@ -36,39 +25,6 @@ export function showPercents(status) {
   const target = at("target"), chosen = target.value;
   const options = [["", t("everybody")], ...Object.keys(status.routes).map(name => [name, name])];
   target.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, value === chosen)));
-}
-
-/** What the API tells of a plan. `stage` counts from 0 as it is saved; a list of stages is shown where there is one. */
-export function showPlan(plan) {
-  at("plan").hidden = !plan;
-  if (!plan) return;
-  const stages = plan.stages ?? [], n = plan.stage + 1, phase = plan.phase;
-  const said = stages.length ? t("stage_of", { n, m: stages.length, phase }) : t("stage_only", { n, phase });
-  const hold_s = stages[plan.stage]?.hold_s;
-  const left_s = plan.hold_left_s ?? (hold_s ? hold_s - plan.held_s : null);
-  const hold = left_s !== null ? t("hold_left", { left: lasting(Math.max(0, left_s)) }) : t("held", { time: lasting(plan.held_s) });
-  at("plan-said").textContent = [said, hold, plan.waiting_for, plan.reason].filter(Boolean).join(" · ");
-  at("stages").replaceChildren(...stages.map((stage, index) => {
-    const item = document.createElement("li"), share = document.createElement("b");
-    share.textContent = percent(stage.percent);
-    item.append(share, stage.hold_s ? lasting(stage.hold_s) : "");
-    if (index === plan.stage) item.setAttribute("aria-current", "step");
-    else if (index < plan.stage) item.className = "over";
-    return item;
-  }));
-}
-
-const LOOKS = { pass: "good", fail: "bad", no_data: "quiet" };
-
-/** The verdict with its numbers, as `Verdict.to_json` writes it. */
-export function showVerdict(guardrails) {
-  const verdict = guardrails?.verdict ?? guardrails, results = verdict?.results;
-  at("verdicts").hidden = !results;
-  if (!results) return;
-  at("verdict-said").textContent = verdict.sentence ?? "";
-  const figure = value => (typeof value === "number" ? number(value, 4) : "–");
-  at("rules").replaceChildren(...results.map(result =>
-    row([result.rule], [t(result.outcome), LOOKS[result.outcome]], [figure(result.value), "number"], [figure(result.limit), "number"])));
 }
 
 function fact(name, text, looks) {

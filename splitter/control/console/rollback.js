@@ -8,7 +8,7 @@ const [button, resume, outcome, dialog, yes, why] =
 let decided = null;
 
 /** Ask once; `act` gets the reason. */
-function confirm(title, text, label, looks, act) {
+export function confirm(title, text, label, looks, act) {
   document.getElementById("confirm-title").textContent = title;
   document.getElementById("confirm-text").textContent = text;
   yes.textContent = label;

@@ -21,7 +21,15 @@ const EN = {
   last_15: "The last 15 minutes", a_change: "a change", no_charts: "Charts come with the live connection.", as_table: "As a table", time: "Time",
   rps: "Requests per second", errors: "Error rate", p50: "Latency, p50", p95: "Latency, p95", p99: "Latency, p99", spread: "Latencies, side by side", up_to: "Up to", nothing: "no requests yet", minutes_ago: "−{n} min", now: "now",
   percents: "Percent", of: "Of", percent: "Percent", set_by: "Set by", set: "Set", everybody: "all clients", route: "route {name}", bad_percent: "A number from 0 to 100, with at most two decimals.",
-  plan: "Plan", guardrails: "Guardrails", rule: "Rule", verdict: "Verdict", figure: "Figure", limit: "Limit", stage_of: "Stage {n} of {m}, {phase}", stage_only: "Stage {n}, {phase}", hold_left: "{left} of its hold left", held: "held for {time}",
+  plan: "Plan", stage_of: "Stage {n} of {m}, {phase}", hold_left: "{left} of its hold left", waits_for: "waits for {what}", stays: "stays", ends_at: "until {at} at least", by_person: "then a person", by_hook: "then the hook",
+  phase_idle: "not started", phase_running: "running", phase_paused: "paused", phase_waiting: "waiting", phase_frozen: "frozen by a guardrail", phase_completed: "completed", phase_rolled_back: "rolled back", phase_aborted: "aborted",
+  start: "Start", pause: "Pause", continue: "Continue", promote: "Next stage", abort: "Abort", done_plan: "{what}: in force on all {n} workers after {took}.",
+  start_q: "Start the plan?", start_text: "At the last stage that goes no further than what is in force now: nobody moves by that.", pause_q: "Stop the clock?", pause_text: "The percent stays, and the guardrails go on watching.",
+  continue_q: "Let the plan go on?", continue_text: "The clock runs again; a stage that waits for a person is approved.", promote_q: "End this stage now?", promote_text: "The next one begins at once, whatever is left of the hold and whatever the guardrails say.",
+  abort_q: "Give the plan up?", abort_text: "Everybody it has moved goes back to legacy at once. It can be started again.",
+  guardrails: "Guardrails", rule: "Rule", verdict: "Verdict", figure: "Figure", limit: "Limit", in_words: "In words", not_judged: "Nothing can go to domain, so nothing is judged.", bad_windows: "Bad windows in a row: {n} of {m} ({why}).",
+  action_rollback: "When it is too bad: everybody back to legacy.", action_freeze: "When it is too bad: the plan stops where it is.", action_alert: "When it is too bad: only said.",
+  rule_error_rate: "Error rate", rule_success_rate: "Success rate", rule_latency_p95_ratio: "p95 to legacy's", rule_consecutive_failures: "Failures in a row", rule_mix_drift: "4xx share to legacy's",
   pass: "pass", fail: "fail", no_data: "no data",
   health: "Health", backend: "Backend {name}", up: "up", down: "down", workers: "Workers", in_force_on: "{n} ready, all with what is in force", store: "State store", saved: "saved", not_saved: "not saved yet", config: "Configuration", ok: "in force", config_refused: "last reload refused", restart_needed: "needs a restart: {what}",
   process: "Splitter", process_is: "{version}, up for {time}", is_ejected: "ejected", counted: "In 15 minutes",
@@ -54,7 +62,15 @@ const ZH = {
   last_15: "最近 15 分钟", a_change: "变更", no_charts: "建立实时连接后显示图表。", as_table: "以表格显示", time: "时间",
   rps: "每秒请求数", errors: "错误率", p50: "延迟 p50", p95: "延迟 p95", p99: "延迟 p99", spread: "延迟分布对比", up_to: "不超过", nothing: "尚无请求", minutes_ago: "{n} 分钟前", now: "现在",
   percents: "百分比", of: "对象", percent: "百分比", set_by: "来源", set: "设置", everybody: "全部客户端", route: "路由 {name}", bad_percent: "请输入 0 到 100 的数字，最多两位小数。",
-  plan: "计划", guardrails: "护栏", rule: "规则", verdict: "结论", figure: "数值", limit: "上限/下限", stage_of: "第 {n} 阶段，共 {m} 阶段，{phase}", stage_only: "第 {n} 阶段，{phase}", hold_left: "还需保持 {left}", held: "已保持 {time}",
+  plan: "计划", stage_of: "第 {n} 阶段，共 {m} 阶段，{phase}", hold_left: "还需保持 {left}", waits_for: "等待：{what}", stays: "保持不变", ends_at: "最早于 {at} 结束", by_person: "之后需人工确认", by_hook: "之后需钩子确认",
+  phase_idle: "未开始", phase_running: "进行中", phase_paused: "已暂停", phase_waiting: "等待中", phase_frozen: "已被护栏冻结", phase_completed: "已完成", phase_rolled_back: "已回滚", phase_aborted: "已中止",
+  start: "开始", pause: "暂停", continue: "继续", promote: "进入下一阶段", abort: "中止", done_plan: "{what}：已在全部 {n} 个工作进程生效，用时 {took}。",
+  start_q: "开始执行计划？", start_text: "从不超过当前百分比的最后一个阶段开始：不会移动任何客户端。", pause_q: "暂停计时？", pause_text: "百分比保持不变，护栏继续监测。",
+  continue_q: "继续执行计划？", continue_text: "计时恢复；等待人工确认的阶段即视为批准。", promote_q: "立即结束本阶段？", promote_text: "下一阶段立即开始，不论剩余保持时间和护栏结论。",
+  abort_q: "放弃该计划？", abort_text: "计划移动过的客户端立即全部回到 legacy。之后可以重新开始。",
+  guardrails: "护栏", rule: "规则", verdict: "结论", figure: "数值", limit: "上限/下限", in_words: "说明", not_judged: "没有流量可到达 domain，因此不作判断。", bad_windows: "连续异常窗口：{n}/{m}（{why}）。",
+  action_rollback: "过于异常时：全部回到 legacy。", action_freeze: "过于异常时：计划停在当前阶段。", action_alert: "过于异常时：仅告警。",
+  rule_error_rate: "错误率", rule_success_rate: "成功率", rule_latency_p95_ratio: "p95 与 legacy 之比", rule_consecutive_failures: "连续失败次数", rule_mix_drift: "4xx 占比与 legacy 之差",
   pass: "通过", fail: "未通过", no_data: "数据不足",
   health: "健康状况", backend: "后端 {name}", up: "正常", down: "不可用", workers: "工作进程", in_force_on: "{n} 个就绪，均已生效", store: "状态存储", saved: "已保存", not_saved: "尚未保存", config: "配置", ok: "已生效", config_refused: "上次重载被拒绝", restart_needed: "需要重启：{what}",
   process: "分流器", process_is: "{version}，已运行 {time}", is_ejected: "已摘除", counted: "15 分钟内",
@@ -123,4 +139,16 @@ export function lasting(value_s) {
   const sizes_s = [86400, 3600, 60, 1], index = value_s < 1 ? 3 : sizes_s.findIndex(size_s => value_s >= size_s);
   const size_s = sizes_s[index];
   return `${number(value_s / size_s, size_s > 60 ? 1 : 0)} ${t("units").split(" ")[index]}`;
+}
+
+/** A row of a table: each cell a text, and how it looks. */
+export function row(...cells) {
+  const made = document.createElement("tr");
+  for (const [text, className] of cells) {
+    const cell = document.createElement("td");
+    cell.textContent = text;
+    if (className) cell.className = className;
+    made.append(cell);
+  }
+  return made;
 }
