@@ -92,9 +92,6 @@ class Downstream(ClientSide):
                 self._pump()
         elif phase is _BODY:
             self._read_body(data)
-        elif phase is _TUNNEL:
-            if self._tunnel is not None:
-                self._tunnel.on_downstream_bytes(data)
         elif phase is _WAIT:
             self._keep(data)
 
@@ -169,15 +166,16 @@ class Downstream(ClientSide):
         if self._buffer and not self._pumping:
             self._pump()
 
-    def begin_tunnel(self, tunnel: Tunnel) -> None:
-        """From now on bytes go to the tunnel as they come, first those that came early."""
+    def join(self, tunnel: Tunnel, way: asyncio.Protocol) -> None:
+        """From now on bytes go this way, past here, first those that came early; all else is told to the tunnel."""
         self._phase = _TUNNEL
         self._exchange = None
         self._tunnel = tunnel
         early, self._buffer = self._buffer, b""
         self.gate.release(Hold.PIPELINED)
+        self.transport.set_protocol(way)
         if early:
-            tunnel.on_downstream_bytes(early)
+            way.data_received(early)
 
     def end_tunnel(self) -> None:
         """Close once what was written is on its way, or the client takes no more of it."""

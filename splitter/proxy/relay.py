@@ -314,9 +314,7 @@ class Exchange(Recovery):
         self.status = head.status
         downstream.write(render_interim(head, plane.marks[self.decision.backend, self.decision.reason]) + rest)
         self._record()
-        tunnel = Tunnel(plane, self.backend, downstream, upstream, self._timeouts.tunnel_s)
-        upstream.join(tunnel)
-        downstream.begin_tunnel(tunnel)
+        Tunnel(plane, self.backend, downstream, upstream, self._timeouts.tunnel_s)
 
     # --- the end ---
 

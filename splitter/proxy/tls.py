@@ -141,6 +141,12 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
     # --- for the protocol above ---
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._above = cast(asyncio.Protocol, protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._above
+
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send `data`; before the handshake is complete there is nobody to send it to."""
         if not self._established or self._goodbye_said or not data:

@@ -46,9 +46,8 @@ class Listener(Protocol):
 
 
 class RawListener(Protocol):
-    """Who is told of the bytes once they are no HTTP any more."""
+    """Who is told of the rest once the bytes are no HTTP any more and go past here."""
 
-    def on_upstream_bytes(self, data: bytes) -> None: ...
     def on_upstream_eof(self) -> None: ...
     def on_upstream_lost(self, error: Exception | None) -> None: ...
     def on_upstream_full(self) -> None: ...
@@ -146,9 +145,6 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._stats.upstream_read_bytes += len(data)
         phase = self._phase
-        if self._raw is not None:
-            self._raw.on_upstream_bytes(data)
-            return
         listener = self._listener
         if listener is None:
             self.close()  # a backend that speaks unasked: what it says would be read as the next request's answer
@@ -226,11 +222,12 @@ class Upstream(asyncio.Protocol):
         self._stats.upstream_written_bytes += len(data)
         self.transport.write(data)
 
-    def join(self, raw: RawListener) -> None:
-        """After 101: what comes now are bytes for this one."""
+    def join(self, raw: RawListener, way: asyncio.Protocol) -> None:
+        """After 101: bytes go this way, past here; all else is told to `raw`."""
         self._phase = _TUNNEL
         self._listener = None
         self._raw = raw
+        self.transport.set_protocol(way)
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():

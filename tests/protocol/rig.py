@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from splitter.config import KeySource
 from splitter.fallback import FallbackPolicy
@@ -42,6 +42,9 @@ class FakeTransport(asyncio.Transport):
         self.eof_sent = False
         self.reading = True
         self.lost = False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = cast(asyncio.Protocol, protocol)
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         assert not self.closing, "written to a closed transport: uvloop raises RuntimeError"

@@ -14,19 +14,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tools.bench import peers
 from tools.bench.proxies import Nginx, Peer, Splitter, program
 from tools.bench.templates import PeerError, Place, fill
-from tools.bench.work import Setup, Work
+from tools.bench.websocket_load import PAYLOAD_BYTES, UPGRADE, client_frame, server_frame
+from tools.bench.work import Kind, Setup, Work
 
 _CONTROL_S: Final = 60.0
 _ANSWER_S: Final = 120.0
 _TOTALS: Final = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 _LENGTH: Final = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 USERS: Final = 100
+_CONNECTIONS: Final = 16
 
 Change = Callable[[str], str]
 """What is done to the splitter's configuration before it is started."""
@@ -67,11 +70,17 @@ def count(peer: Peer, setup: Setup, work: Work, requests: int, folder: Path, use
         backends = peers.start_backends(stack, folder, ())
         running = peers.start(stack, peer, backends, folder / peer.name, (), setup)
         port, profile = running.place.proxy, running.place.work / "callgrind.out.1"
-        ask(port, setup, work, 3 * USERS)  # connections, remembered heads, specialised bytecode
+        if work.kind is Kind.WEBSOCKET:
+            tunnels = [stack.enter_context(_tunnel(port, number)) for number in range(_CONNECTIONS)]
+            warm_up = load = partial(converse, tunnels)
+        else:
+            warm_up = partial(ask, port, setup, work)
+            load = partial(warm_up, users=users, first_user=users // 2)
+        warm_up(3 * USERS)  # connections, remembered heads, specialised bytecode
         _control(running.pid, "-i", "on")
-        ask(port, setup, work, 2 * USERS)
+        warm_up(2 * USERS)
         _control(running.pid, "-z")
-        ask(port, setup, work, requests, users, first_user=users // 2)
+        load(requests)
         _control(running.pid, "-d")
         return read(profile) / requests
 
@@ -121,7 +130,7 @@ def _connect(port: int, setup: Setup) -> socket.socket:
 
 
 def ask(
-    port: int, setup: Setup, work: Work, requests: int, users: int = USERS, first_user: int = 0, connections: int = 16
+    port: int, setup: Setup, work: Work, requests: int, users: int = USERS, first_user: int = 0, connections: int = _CONNECTIONS
 ) -> None:
     """So many requests, `connections` at a time: all are sent before the first answer is read. Raises PeerError."""
     kept: list[socket.socket] = []
@@ -141,6 +150,34 @@ def ask(
     finally:
         for sock in kept:
             sock.close()
+
+
+def _tunnel(port: int, user: int) -> socket.socket:
+    """A connection that was switched to WebSocket. Raises PeerError."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_S)
+    sock.sendall(UPGRADE % user)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += _receive(sock)
+    if not head.startswith(b"HTTP/1.1 101 "):
+        raise PeerError(f"answered {head!r}")
+    return sock
+
+
+def converse(tunnels: Sequence[socket.socket], messages: int) -> None:
+    """So many messages, one in each tunnel at a time, each to come back as it was. Raises PeerError."""
+    payload = b"x" * PAYLOAD_BYTES
+    frame, expected = client_frame(payload), server_frame(payload)
+    for first in range(0, messages, len(tunnels)):
+        turn = tunnels[: messages - first]
+        for sock in turn:
+            sock.sendall(frame)
+        for sock in turn:
+            answer = b""
+            while len(answer) < len(expected):
+                answer += _receive(sock)
+            if answer != expected:
+                raise PeerError("a message came back changed")
 
 
 def _read_answer(sock: socket.socket) -> None:

@@ -93,7 +93,7 @@ def _works(names: Sequence[str], folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make instructions", description="instructions for a request (valgrind)")
-    parser.add_argument("--work", default="small", help="comma separated, of small, logged, post, 64k, new, tls")
+    parser.add_argument("--work", default="small", help="comma separated, of small, logged, post, 64k, new, tls, websocket")
     parser.add_argument("--features", nargs="?", const="", metavar="WORD", help="what each adds; those whose title has WORD")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder:

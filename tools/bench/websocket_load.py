@@ -19,6 +19,12 @@ PAYLOAD_BYTES: Final = 1024
 _MASK: Final = b"\x12\x34\x56\x78"
 _HEAD: Final = struct.pack("!BBH", 0x82, 0x80 | 126, PAYLOAD_BYTES) + _MASK
 FRAME_BYTES: Final = len(_HEAD) + PAYLOAD_BYTES
+UPGRADE: Final = (
+    b"GET /ws HTTP/1.1\r\nHost: cameras.example\r\nX-User-Id: user-%d\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+"""Of the user with this number."""
 _ANSWER_HEAD: Final = struct.pack("!BBH", 0x82, 126, PAYLOAD_BYTES)
 _ANSWER_BYTES: Final = len(_ANSWER_HEAD) + PAYLOAD_BYTES
 _PAD: Final = int.from_bytes(_MASK * (PAYLOAD_BYTES // 4), "big")
@@ -30,6 +36,10 @@ def unmasked(frame: bytes) -> bytes:
     return (int.from_bytes(frame[len(_HEAD) :], "big") ^ pad).to_bytes(PAYLOAD_BYTES, "big")
 
 
+def client_frame(payload: bytes) -> bytes:
+    return _HEAD + (int.from_bytes(payload, "big") ^ _PAD).to_bytes(PAYLOAD_BYTES, "big")
+
+
 def server_frame(payload: bytes) -> bytes:
     return _ANSWER_HEAD + payload
 
@@ -39,8 +49,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, number: int) -> None:
         self._payload = (b"%08d" % number * (PAYLOAD_BYTES // 8))[:PAYLOAD_BYTES]
-        masked = (int.from_bytes(self._payload, "big") ^ _PAD).to_bytes(PAYLOAD_BYTES, "big")
-        self._frame, self._expected = _HEAD + masked, server_frame(self._payload)
+        self._frame, self._expected = client_frame(self._payload), server_frame(self._payload)
         self._number = number
         self._buffer = b""
         self._open = False
@@ -51,11 +60,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(
-            b"GET /ws HTTP/1.1\r\nHost: cameras.example\r\nX-User-Id: user-%d\r\n"
-            b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n" % self._number
-        )
+        self.transport.write(UPGRADE % self._number)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
