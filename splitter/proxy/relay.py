@@ -314,7 +314,7 @@ class Exchange(Recovery):
         self.status = head.status
         downstream.write(render_interim(head, plane.marks[self.decision.backend, self.decision.reason]) + rest)
         self._record()
-        Tunnel(plane, self.backend, downstream, upstream, self._timeouts.tunnel_s)
+        Tunnel.begin(plane, self.backend, downstream, upstream, self._timeouts.tunnel_s)
 
     # --- the end ---
 

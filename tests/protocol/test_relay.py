@@ -691,6 +691,38 @@ async def test_a_tunnel_carries_bytes_that_come_with_the_switch() -> None:
     assert rig.counts() == {("legacy", 101): 1}
 
 
+async def test_a_tunnels_bytes_are_counted_on_both_sides() -> None:
+    rig = Rig()
+    client = await tunnel(rig)
+    stats = rig.plane.stats
+
+    def counted() -> tuple[int, int, int, int]:
+        return (
+            stats.downstream_read_bytes, stats.upstream_written_bytes,
+            stats.upstream_read_bytes, stats.downstream_written_bytes,
+        )  # fmt: skip
+
+    before = counted()
+    send(client, b"x" * 10)
+    send(rig.backend, b"y" * 300)
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [10, 10, 300, 300]
+
+
+@pytest.mark.parametrize("side", ["client", "backend"])
+async def test_bytes_for_a_side_that_is_closing_are_dropped_and_move_no_deadline(side: str) -> None:
+    rig = Rig()
+    client = await tunnel(rig)
+    closing, other = (client, rig.backend) if side == "client" else (rig.backend, client)
+    closing.take()
+    closing.closing = True  # aborted; uvloop tells of the loss in a later turn
+    rig.pass_time(1000)
+    send(other, b"too late")
+    assert closing.take() == b""
+    assert rig.plane.gauges().tunnels == 1
+    rig.pass_time(2700)
+    assert rig.plane.gauges().tunnels == 0, "it ended an hour after the last byte that passed"
+
+
 async def test_a_refused_upgrade_is_an_ordinary_answer() -> None:
     rig = Rig()
     client = rig.client()

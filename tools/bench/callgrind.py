@@ -130,7 +130,13 @@ def _connect(port: int, setup: Setup) -> socket.socket:
 
 
 def ask(
-    port: int, setup: Setup, work: Work, requests: int, users: int = USERS, first_user: int = 0, connections: int = _CONNECTIONS
+    port: int,
+    setup: Setup,
+    work: Work,
+    requests: int,
+    users: int = USERS,
+    first_user: int = 0,
+    connections: int = _CONNECTIONS,
 ) -> None:
     """So many requests, `connections` at a time: all are sent before the first answer is read. Raises PeerError."""
     kept: list[socket.socket] = []
