@@ -317,6 +317,11 @@ async def test_the_plan_is_steered_by_keyboard_and_shows_its_stages(
             await do("pause", "Pause")
             await expect(page.locator("#plan-said")).to_contain_text("Stage 2 of 3, paused")
             await do("continue", "Continue")
+            assert change(found, "POST", "rollback", b"{}") == 200
+            await expect(page.locator("#plan-said")).to_contain_text("rolled back")
+            await expect(page.locator("#origin")).to_contain_text("10 % of clients once resumed")
+            assert change(found, "POST", "resume", b"{}") == 200
+            await expect(page.locator("#plan-said")).to_contain_text("Stage 1 of 3, running")
             await do("abort", "Abort")
             await expect(page.locator("#percent")).to_have_text("0")
             await expect(page.locator("#plan-said")).to_contain_text("aborted")
