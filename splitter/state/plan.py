@@ -103,7 +103,8 @@ def went_on(record: Record, course: Course, at_s: float, why: str) -> Record:
 
 def roll_all_back(record: Record, course: Course, wish: Wish) -> Record:
     """Send nothing to domain, and stop the plan, until somebody resumes."""
-    return _carried(roll_back(record, **wish._asdict()), course, _applied(course, Event.ROLLBACK, wish))
+    before = told(course) if course.progress.phase in IN_FORCE else ""
+    return _carried(roll_back(record, **wish._asdict(), before=before), course, _applied(course, Event.ROLLBACK, wish))
 
 
 def resume_all(record: Record, course: Course, wish: Wish, from_stage: int | None = None) -> Record:
@@ -121,7 +122,8 @@ def resume_all(record: Record, course: Course, wish: Wish, from_stage: int | Non
     after = _applied(course, Event.RESUME, wish, from_stage)
     if from_stage is not None and after.phase not in IN_FORCE:
         raise IllegalTransition("no plan was rolled back that could start again from a stage")
-    return _carried(resume(record, **wish._asdict()), course, after)
+    now = told(Course(course.plan, after)) if after.phase in IN_FORCE else ""
+    return _carried(resume(record, **wish._asdict(), after=now), course, after)
 
 
 def set_by_hand(record: Record, name: str, percent: float, course: Course, wish: Wish, before: str) -> Record:

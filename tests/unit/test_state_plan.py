@@ -103,7 +103,9 @@ def test_a_rollback_stops_the_plan_and_resume_starts_it_at_its_first_stage() -> 
     assert (progress_of(back).phase, progress_of(back).reason) == (Phase.ROLLED_BACK, "guardrail:error_rate: 7.9 %")
     assert planned(course(back)) == {GLOBAL: 0.0, "control": 0.0}
     assert [line[1] for line in lines(back)] == ["plan start", "plan promote", "rollback"]  # one line, not two
+    assert lines(back)[-1][2:] == ("stage 2 of 3, 25 %, running", "rolled back")
     again = resume_all(back, course(back), wish(40))
+    assert lines(again)[-1][2:] == ("rolled back", "stage 1 of 3, 10 %, running")
     assert again.latch is None
     assert planned(course(again)) == {GLOBAL: 10.0}
     further = resume_all(back, course(back), wish(40), from_stage=1)

@@ -218,7 +218,7 @@ EVENTS: Final = (
      "rolled back by {{by}}"),
     ("Resume", "green", f"max(changes(splitter_rollback_active{{{HERE}}}[{WINDOW}])) > 0 unless "
      f"max(splitter_rollback_active{{{HERE}}}) == 1", "not rolled back any more"),
-    ("Plan", "blue", f'count_values("stage", splitter_plan_step{{{HERE}}} + 1 and '
+    ("Plan", "blue", f'count_values("stage", (splitter_plan_step{{{HERE}}} >= 0) + 1 and '
      f"changes(splitter_plan_step{{{HERE}}}[{WINDOW}]) > 0)", "plan: stage {{stage}}"),
     ("Reload", "yellow", f"sum by (outcome) (increase(splitter_config_reloads_total{{{HERE}}}[{WINDOW}])) > 0",
      "configuration read: {{outcome}}"),

@@ -204,8 +204,8 @@ def _progress() -> Parts:
     ])  # fmt: skip
     yield states(
         "Phase of the plan", "`waiting`: for a person or a hook. `frozen`: a guardrail stopped it.",
-        words(phases), query(" + ".join(f'{number} * max(splitter_plan_phase{{{HERE}, phase="{name}"}})'
-                                        for number, (name, _) in phases.items()), "phase"), span=8,
+        words(phases), query(" + ".join(f'{number} * max by (instance) (splitter_plan_phase{{{HERE}, phase="{name}"}})'
+                                        for number, (name, _) in phases.items()), "{{instance}}"), span=8,
     )  # fmt: skip
     yield states(
         "Guardrails", "Their verdicts.", words({"-1": ("fail", BAD), "0": ("too little data", PLAIN), "1": ("pass", GOOD)}),
@@ -224,10 +224,15 @@ def _progress() -> Parts:
     yield lines(
         "Time to roll back", "From the decision until every worker decides by it; the mean since the start.", "s",
         query(f"sum(splitter_rollback_seconds_sum{{{HERE}}}) / (sum(splitter_rollback_seconds_count{{{HERE}}}) > 0) "
-              "or vector(0)", "mean"), span=12,
+              "or vector(0)", "mean"),
     )  # fmt: skip
     yield lines(
         "Mirror", "What became of copies of requests for the other side. GET /api/v1/rollout/mirror says what differs.",
         "reqps",
-        query(f"sum by (outcome) (rate(splitter_mirror_total{{{HERE}}}[{WINDOW}]))", "{{outcome}}"), span=12,
+        query(f"sum by (outcome) (rate(splitter_mirror_total{{{HERE}}}[{WINDOW}]))", "{{outcome}}"),
+    )  # fmt: skip
+    yield lines(
+        "Hooks", "Tries to tell hooks in the ten minutes before, by what became of them. `failed` and `dropped`: somebody"
+        " was not told.", "none",
+        query(f"sum by (outcome) (increase(splitter_hook_deliveries_total{{{HERE}}}[10m]))", "{{outcome}}"),
     )  # fmt: skip
