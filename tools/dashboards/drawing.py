@@ -20,6 +20,7 @@ from tools.dashboards.looks import EDGE, FAINT, GRID, PANEL, TEXT, colours, over
 _WIDE = 12
 """Columns of a panel that counts as wide: a word needs less of its width."""
 _NAMES = 6
+_SHORT_S = 600
 
 
 def draw_panel(axes: Axes, panel: Json, asked: Asked) -> None:
@@ -31,8 +32,9 @@ def draw_panel(axes: Axes, panel: Json, asked: Asked) -> None:
 def over_time(axes: Axes, asked: Asked) -> None:
     """The span shown, with its times below."""
     axes.set_xlim(_when(asked.span.start_s), _when(asked.span.end_s))
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=6))  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))  # type: ignore[no-untyped-call] # matplotlib's has no types
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=4))  # type: ignore[no-untyped-call]
+    form = "%H:%M:%S" if asked.span.end_s - asked.span.start_s < _SHORT_S else "%H:%M"
+    axes.xaxis.set_major_formatter(dates.DateFormatter(form))  # type: ignore[no-untyped-call] # matplotlib's has no types
     axes.tick_params(colors=FAINT, labelsize=7.5, length=0)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)

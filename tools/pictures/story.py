@@ -53,6 +53,7 @@ rollout:
     - {percent: 100}
 guardrails: {window: 12s, every: 2s, min_requests: 60, latency_min_requests: 100, latency_margin: 50ms}
 mirror: {percent: 20}
+state: {url: "file:STATE"}
 fallback: {budget: 1}
 # Never ejected: what it fails is to be seen and judged.
 backends: {domain: {eject: {consecutive_failures: 1000}}}
@@ -82,13 +83,13 @@ class Scene:
 def stage(folder: Path) -> Iterator[Scene]:
     """Everything running and ready; its files are in `folder`, Prometheus' data in `folder`/data."""
     scene, legacy_port = Scene(free_port(), free_port(), free_port(), free_port()), free_port()
-    (folder / "splitter.yaml").write_text(CONFIG, "utf-8")
+    (folder / "splitter.yaml").write_text(CONFIG.replace("STATE", str(folder / "state.json")), "utf-8")
     command = [
         sys.executable, "-m", "tools.run_all", "--config", str(folder / "splitter.yaml"), "--allow-faults",
         "--data-dir", str(folder / "service"), "--port", str(scene.splitter_port), "--admin-port", str(scene.admin_port),
         "--domain-port", str(scene.domain_port), "--legacy-port", str(legacy_port),
     ]  # fmt: skip
-    environment = {"PATH": os.environ["PATH"], "SPLITTER_STATE_DIR": str(folder / "state")}
+    environment = {"PATH": os.environ["PATH"]}
     with contextlib.ExitStack() as running:
         for started in (
             start(command, folder / "service.log", environment, cwd=ROOT),
@@ -154,7 +155,7 @@ class _Teller:
         scene = self._scene
         scene.begins("5 % by the file")
         await self._domain(*_DIFFERENT)
-        await asyncio.sleep(30)
+        await asyncio.sleep(20)
         scene.begins("the plan starts")
         await self._press("plan/start", reason="release 4.2")
         await self._plan(stage=3)
