@@ -64,11 +64,8 @@ class Asked:
         expression, legend = self.filled(target["expr"]), target.get("legendFormat", "__auto")
         if target.get("instant"):
             found = self._get("query", query=expression, time=self.span.end_s)["result"]
-            rows = [(one["metric"], [one["value"]]) for one in found]
-        else:
-            found = self.ranged(target["expr"])
-            rows = [(one["metric"], one["values"]) for one in found]
-        return [self._made(labels, values, legend) for labels, values in rows]
+            return [_at_once(named(legend, one["metric"]), one) for one in found]
+        return [self._over_time(named(legend, one["metric"]), one) for one in self.ranged(target["expr"])]
 
     def ranged(self, expression: str) -> list[Json]:
         """The series of a query over the whole span, as Prometheus has them."""
@@ -89,16 +86,13 @@ class Asked:
         expression = expression.replace("$__rate_interval", f"{self.span.window_s:g}s")
         return re.sub(r'"\$(?:job|instance|route)"', '".*"', expression)
 
-    def _made(self, labels: dict[str, str], values: list[list[Any]], legend: str) -> Series:
-        if len(values) == 1:
-            times = numpy.array([float(values[0][0])])
-            return Series(named(legend, labels), labels, times, numpy.array([float(values[0][1])]))
+    def _over_time(self, name: str, one: Json) -> Series:
         span = self.span
-        times = numpy.arange(span.start_s, span.end_s + span.step_s / 2, span.step_s)
+        times = numpy.arange(span.start_s, span.end_s + 1e-3, span.step_s)
         line = numpy.full(len(times), numpy.nan)
-        for at_s, value in values:
+        for at_s, value in one["values"]:
             line[min(len(line) - 1, round((float(at_s) - span.start_s) / span.step_s))] = float(value)
-        return Series(named(legend, labels), labels, times, line)
+        return Series(name, one["metric"], times, line)
 
     def _get(self, what: str, **parameters: Any) -> Any:
         try:
@@ -106,6 +100,11 @@ class Asked:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise ValueError(f"{parameters['query']}: {error.read().decode()}") from None
+
+
+def _at_once(name: str, one: Json) -> Series:
+    at_s, value = one["value"]
+    return Series(name, one["metric"], numpy.array([float(at_s)]), numpy.array([float(value)]))
 
 
 def named(legend: str, labels: dict[str, str]) -> str:

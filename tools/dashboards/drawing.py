@@ -32,7 +32,7 @@ def draw_panel(axes: Axes, panel: Json, asked: Asked) -> None:
 def over_time(axes: Axes, asked: Asked) -> None:
     """The span shown, with its times below."""
     axes.set_xlim(_when(asked.span.start_s), _when(asked.span.end_s))
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=4))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=6))  # type: ignore[no-untyped-call]
     form = "%H:%M:%S" if asked.span.end_s - asked.span.start_s < _SHORT_S else "%H:%M"
     axes.xaxis.set_major_formatter(dates.DateFormatter(form))  # type: ignore[no-untyped-call] # matplotlib's has no types
     axes.tick_params(colors=FAINT, labelsize=7.5, length=0)

@@ -69,7 +69,7 @@ def _draw(port: int, acts: dict[str, float]) -> None:
 def _again(folder: Path) -> None:
     """From the data that a telling left behind."""
     scene = Scene(free_port(), 0, 0, 0, json.loads((folder / "scene.json").read_text("utf-8")))
-    child = start(prometheus_command(folder, scene.prometheus_port), folder / "prometheus.log")
+    child = start(prometheus_command(folder, scene.prometheus_port), folder / "prometheus.log", cwd=folder)
     try:
         wait_until_ready(f"http://127.0.0.1:{scene.prometheus_port}")
         _draw(scene.prometheus_port, scene.acts)

@@ -93,7 +93,7 @@ def stage(folder: Path) -> Iterator[Scene]:
     with contextlib.ExitStack() as running:
         for started in (
             start(command, folder / "service.log", environment, cwd=ROOT),
-            start(_prometheus(folder, scene), folder / "prometheus.log", cwd=ROOT),
+            start(_prometheus(folder, scene), folder / "prometheus.log", cwd=folder),
         ):
             running.callback(started.wait)
             running.callback(end_group, started.pid)
@@ -121,9 +121,9 @@ def _prometheus(folder: Path, scene: Scene) -> list[str]:
 
 
 def prometheus_command(folder: Path, port: int) -> list[str]:
-    """A Prometheus over the configuration and the data in that folder."""
+    """A Prometheus over the configuration and the data in that folder, to be started there: its pages show the paths."""
     return [
-        "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+        "prometheus", "--config.file=prometheus.yml", f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage", "--log.level=warn",
     ]  # fmt: skip
 
