@@ -48,8 +48,8 @@ class PlanProgress:
 
     `stage` counts from 0; `held_s` of its hold are over, as accounted until `accounted_at_s` (Unix time). `opened`: gates of
     this stage that were passed. `floor_percent` and `floor_routes`: below these nobody is taken, whatever the plan says by
-    now; None and missing routes are not the plan's to say. `waiting_for`: why it is not going on, and `reason`: why it was
-    stopped or ended; both sentences for people.
+    now; None and missing routes are not the plan's to say. `started_at_s` (Unix time): what was set by hand until then is
+    beneath the plan. `waiting_for`: why it is not going on, and `reason`: why it was stopped or ended; sentences for people.
     """
 
     phase: Phase = Phase.IDLE
@@ -59,6 +59,7 @@ class PlanProgress:
     opened: frozenset[Gate] = frozenset()
     floor_percent: _Percent | None = None
     floor_routes: dict[str, _Percent] = Field(default_factory=dict)
+    started_at_s: _Seconds = 0.0
     waiting_for: str = ""
     reason: str = ""
 

@@ -174,7 +174,7 @@ def apply(
         case Event.START:
             floor = Percents(in_force.percent, {name: in_force.routes[name] for name in _named(plan) & set(in_force.routes)})
             first = _first_stage(plan, in_force.percent or 0.0) if from_stage is None else from_stage
-            now = _enter(now, floor, plan, first, now_s)
+            now = replace(_enter(now, floor, plan, first, now_s), started_at_s=now_s)
         case Event.RESUME:
             now = _enter(now, NOBODY_SAYS, plan, from_stage or 0, now_s)
         case Event.ADVANCE | Event.PROMOTE:

@@ -173,7 +173,9 @@ class _Worker:
             return
         complete = await self._carrier.drain(timeout_s, for_good=for_good)
         if not self._stopped.done():
-            await self._tell_mirror(UNASKED)
+            with contextlib.suppress(TimeoutError):  # a supervisor that takes nothing must not keep this one from ending
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self._tell_mirror(UNASKED)
             self._send(self._totals())
             self._send({"type": "drained", "complete": complete})
             self._stop(0)

@@ -66,7 +66,7 @@ def plan(found: Json) -> str:
     if found["stage"] is not None:
         parts += [f"stage {found['stage']} of {len(found['stages'])}", f"{float(found['percent'] or 0):g} %"]
     if found["waiting_for"]:
-        parts.append(f"waiting for {clean(found['waiting_for'])}")
+        parts.append(f"waiting for {_first_of(found['waiting_for'], 2)}")
     return ", ".join(parts) + (f" ({clean(found['reason'])})" if found["reason"] else "")
 
 
@@ -77,7 +77,13 @@ def guardrails(found: Json) -> str:
         return "nothing is judged, since nothing can go to domain"
     bad = f", bad windows in a row: {found['bad_windows']} of {found['bad_windows_max']}" if found["bad_windows"] else ""
     word = clean(verdict["outcome"]).replace("_", " ")
-    return word + (f": {clean(verdict['sentence'])}" if verdict["outcome"] != "pass" else "") + bad
+    return word + (f": {_first_of(verdict['sentence'], 1)}" if verdict["outcome"] != "pass" else "") + bad
+
+
+def _first_of(sentences: str, count: int) -> str:
+    """The first of several sentences, and how many more there are: `splitter plan` has each on a line."""
+    parts = clean(sentences).split("; ")
+    return "; ".join(parts[:count]) + (f", and {len(parts) - count} more" if len(parts) > count else "")
 
 
 def went(done: Json) -> list[str]:

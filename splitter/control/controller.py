@@ -137,7 +137,7 @@ class Controller:
 
     def in_force(self) -> InForce:
         """Every value, and which layer it comes from."""
-        return in_force(self.config, self.record, self.plan.percents())
+        return in_force(self.config, self.record, self.plan.percents(), self.plan.progress.started_at_s)
 
     def snapshot(self) -> Snapshot:
         domain_up = self.backend_up.get(Backend.DOMAIN, True)
@@ -295,6 +295,11 @@ class Controller:
         """Leave a line in the audit list about what changes nothing. Raises StoreError."""
         at_s = self._now()
         await self.change(lambda record: record.noted(at_s, who, what, why, "", after))
+
+    def waits(self, why_not: str) -> None:
+        """Take note of why the stage may not end yet."""
+        self.plan.waits(why_not)
+        self._tell()
 
     def found(self, finding: Finding | None) -> None:
         """Take note of what the guardrails say now."""

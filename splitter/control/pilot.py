@@ -216,6 +216,7 @@ class Pilot:
             return  # somebody else has moved it meanwhile
         if why_not:
             self._log.info("not_confirmed", stage=stage + 1, why=why_not)
+            controller.waits(f"its confirm hook to say yes: {why_not}")
             await asyncio.sleep(ASK_EVERY_S)
             return
         try:

@@ -83,6 +83,10 @@ class Steering:
         else:
             structlog.get_logger().info("plan_went_on", why=why, now=self.told())
 
+    def waits(self, why_not: str) -> None:
+        """Say why it does not go on, until it does."""
+        self._keep(self._keeper.record, replace(self.progress, waiting_for=why_not))
+
     async def save(self) -> None:
         """Save how long the stage was held, if that can be done now."""
         if self.progress.phase is not Phase.RUNNING:

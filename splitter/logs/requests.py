@@ -60,6 +60,7 @@ class AccessLog:
     ) -> None:
         self._logs = logs
         self._sample = sample
+        self.wants_requests = sample > 0
         self._random = random
         self._now = now
         self._lines: list[bytes] = []

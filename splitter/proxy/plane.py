@@ -62,7 +62,9 @@ class RunningBackend:
 
 
 class AccessLog(Protocol):
-    """Hears of every request that ended, of every failure, and of every change of an endpoint's state."""
+    """Hears of every request that ended, if it wants to, of every failure, and of every change of an endpoint's state."""
+
+    wants_requests: bool
 
     def request(self, exchange: Exchange, duration_s: float) -> None: ...
     def refused(self, peer: str, error: BadRequest) -> None: ...
@@ -146,6 +148,7 @@ class DataPlane:
         self.mirror = Mirror(settings.mirror, self, _mirror_pools(settings, unseen), tasks)
         self._tasks = tasks
         self._access_log = access_log
+        self._log_request = access_log.request if access_log is not None and access_log.wants_requests else None
         self.tunnels = 0
         accept = make_accept(self, settings.certificates, Trust(settings.proxy_protocol))
         self.entrance = Entrance(accept, tasks, clock, settings.limits.max_connections)
@@ -359,5 +362,5 @@ class DataPlane:
         if exchange.traceparent or exchange.head.shape.trace_id:
             trace_id = exchange.trace_id.decode("latin-1")
             self.stats.show(backend, route, duration_s, trace_id, self._unix_time())
-        if self._access_log is not None:
-            self._access_log.request(exchange, duration_s)
+        if self._log_request is not None:
+            self._log_request(exchange, duration_s)

@@ -45,17 +45,19 @@ CLIENT_CLOSED: Final = 499
 _NONE: Final = Answer.NONE
 _HEAD_SENT: Final = Answer.HEAD_SENT
 _DONE: Final = Answer.DONE
+_CLOSED: Final = State.CLOSED
 
 
 class Exchange(Recovery):
-    """See the top of the file. `start` begins it; everything after that is a call from one of its two connections."""
+    """See the top of the file. `begin`, then `start`; everything after that is a call from one of its two connections."""
 
     __slots__ = (
         "_begin", "_chunk_out", "_continued", "_keep_alive", "_target", "answered_s", "request_bytes", "response_bytes",
         "started_s", "traceparent",
     )  # fmt: skip
 
-    def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
+    def begin(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
+        """What `__init__` would be, for one that was just made."""
         self._plane = plane
         self._downstream = downstream
         self.head = head
@@ -138,7 +140,7 @@ class Exchange(Recovery):
         if self._downstream.gate.reasons:
             self._downstream.gate.release(Hold.PEER_FULL)  # the connection that was full is not ours any more
         pool = self._pool = backend.pool.only or backend.pool.choose()
-        if pool.breaker.state is not State.CLOSED:
+        if pool.breaker.state is not _CLOSED:
             pool.begin(self)
         upstream = pool.take_idle(certain=self.head.method not in IDEMPOTENT)
         if upstream is not None:

@@ -163,10 +163,11 @@ class Upstream(asyncio.Protocol):
             head = self._known.get(block) if end else None
             if head is None or self._method == b"HEAD":
                 self._read_head(listener, data)
-            elif 0 <= head.body <= len(rest):
-                self._on_whole(listener, head, rest)
+            elif head.body == len(rest):
+                self._head_keeps = head.keep_alive
+                listener.on_whole_response(head, rest)
             else:
-                self._begin_body(listener, head, rest)
+                self._on_final(listener, head, rest)
 
     def eof_received(self) -> bool:
         if self._raw is not None:
@@ -307,19 +308,17 @@ class Upstream(asyncio.Protocol):
             if not rest or self._listener is not listener:
                 return
             data = rest
-        if 0 <= head.body <= len(rest):
-            self._on_whole(listener, head, rest)
+        self._on_final(listener, head, rest)
+
+    def _on_final(self, listener: Listener, head: ResponseHead, rest: bytes) -> None:
+        """The head of the answer is there, and what came behind it."""
+        length = head.body
+        if 0 <= length <= len(rest):
+            # More than one answer to one request: this connection can't be trusted again.
+            self._head_keeps = head.keep_alive and len(rest) == length
+            listener.on_whole_response(head, rest[:length])
         else:
             self._begin_body(listener, head, rest)
-
-    def _on_whole(self, listener: Listener, head: ResponseHead, body: bytes) -> None:
-        """The body came with the head, at least."""
-        if len(body) == head.body:
-            self._head_keeps = head.keep_alive
-        else:  # more than one answer to one request: this connection can't be trusted again
-            self._head_keeps = False
-            body = body[: head.body]
-        listener.on_whole_response(head, body)
 
     def _begin_body(self, listener: Listener, head: ResponseHead, rest: bytes) -> None:
         length = head.body

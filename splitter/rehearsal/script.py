@@ -107,7 +107,7 @@ def write_script(config: Config, trouble: Trouble, speed: float) -> Script:
     tree = _tree(config, holds, pace)
     plan = tuple(Stage.model_validate(stage) for stage in tree["rollout"]["plan"])
     guardrails, fallback = config.guardrails, config.fallback
-    window_s = min(guardrails.window_s, WINDOW_S * pace)
+    window_s = min(guardrails.window_s, round(WINDOW_S * pace, 1))
     failure = next(
         (int(on) for on in ("503", "502", "504", "500") if on in fallback.on), 0 if "reset" in fallback.on else 503
     )
@@ -124,7 +124,7 @@ def write_script(config: Config, trouble: Trouble, speed: float) -> Script:
         slow_s=BASE_LATENCY_S * 1.5 * max(4.0, 3 * ratio) + guardrails.latency_margin_s,
         act_within_s=within_s,
         act_because=because,
-        quiet_s=max(2.0 * pace, window_s),
+        quiet_s=max(round(2.0 * pace, 1), window_s),
         notes=tuple(_notes(config, stages, holds, window_s)),
         tree=tree,
     )
@@ -168,7 +168,7 @@ def _tree(config: Config, holds: list[float | None], pace: float) -> dict[str, A
         stage["limits"] = {key: value for key, value in _less(limits).items() if value is not None}
     rollout |= {"plan": stages, "percent": 0, "use_domain_service": True, "force": "off"}
     rollout.pop("confirm_secret_env", None)
-    window_s = min(config.guardrails.window_s, WINDOW_S * pace)
+    window_s = min(config.guardrails.window_s, round(WINDOW_S * pace, 1))
     guardrails |= {"window": _seconds(window_s), "every": _seconds(min(config.guardrails.every_s, EVERY_S * pace))}
     backends = {}
     for name in ("legacy", "domain"):

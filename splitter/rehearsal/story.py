@@ -121,13 +121,10 @@ class Story:
     async def _first_stage(self) -> None:
         status = (await self._copy.press("/plan/start", "rehearsal"))["status"]
         stage = self._script.plan[0]
-        self._say(*_stage_line(status["plan"]))
-        kept = (status["plan"]["phase"], status["plan"]["stage"], status["percent"]["value"]) == (
-            "running",
-            1,
-            stage.percent,
-        )
-        self._promise("the plan starts at its first stage", kept, f"{status['percent']['value']:g} % of clients")
+        plan, percent = status["plan"], status["percent"]["value"]
+        self._say(*_stage_line(plan))
+        kept = (plan["phase"], plan["stage"], percent) == ("running", 1, stage.percent)
+        self._promise("the plan starts at its first stage", kept, f"{percent:g} % of clients")
         if self._script.trouble is Trouble.NONE:
             return  # the stage is judged on the way to the end
         judged = await self._until(lambda status: _stage_outcome(status) == "pass", 20 * self._script.pace)

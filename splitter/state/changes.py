@@ -43,8 +43,8 @@ def clear_override(record: Record, name: str, *, at_s: float, who: str, why: str
     return changed.noted(at_s, who, _percent_of(name), why, _standing(record, name), "as configured")
 
 
-def roll_back(record: Record, *, at_s: float, who: str, why: str) -> Record:
-    """Send nothing to domain until somebody resumes.
+def roll_back(record: Record, *, at_s: float, who: str, why: str, before: str = "") -> Record:
+    """Send nothing to domain until somebody resumes. `before`: what was in force, if the caller knows better.
 
     Rolling back what is rolled back leaves the latch as the first one set it, and a line in the list: two splitters that
     can't see each other must both know that somebody wanted this (`agreement`).
@@ -52,14 +52,14 @@ def roll_back(record: Record, *, at_s: float, who: str, why: str) -> Record:
     if record.latch is not None:
         return record.noted(at_s, who, ROLLBACK, why, ROLLED_BACK, ROLLED_BACK)
     changed = replace(record, latch=Latch(at_s, who, why))
-    return changed.noted(at_s, who, ROLLBACK, why, _standing(record, GLOBAL), ROLLED_BACK)
+    return changed.noted(at_s, who, ROLLBACK, why, before or _standing(record, GLOBAL), ROLLED_BACK)
 
 
-def resume(record: Record, *, at_s: float, who: str, why: str) -> Record:
-    """Clear the latch."""
+def resume(record: Record, *, at_s: float, who: str, why: str, after: str = "") -> Record:
+    """Clear the latch. `after`: what is in force then, if the caller knows better."""
     if record.latch is None:
         return record
-    return replace(record, latch=None).noted(at_s, who, "resume", why, ROLLED_BACK, _standing(record, GLOBAL))
+    return replace(record, latch=None).noted(at_s, who, "resume", why, ROLLED_BACK, after or _standing(record, GLOBAL))
 
 
 def lock_out(record: Record, *, at_s: float, why: str) -> Record:

@@ -75,11 +75,8 @@ def steer(
     if after == course.progress:
         return record
     plan = course.plan
-    overrides = record.overrides
-    if event is Event.START:  # what was set by hand is its floor, and would otherwise stand above every stage
-        overrides = {name: override for name, override in overrides.items() if name not in planned(Course(plan, after))}
-    changed = replace(record, plan=after.to_json(), overrides=overrides)
-    return changed.noted(*wish[:2], f"plan {event}".replace("_", " "), wish.why, told(course), told(Course(plan, after)))
+    what, before, now_told = f"plan {event}".replace("_", " "), told(course), told(Course(plan, after))
+    return replace(record, plan=after.to_json()).noted(wish.at_s, wish.who, what, wish.why, before, now_told)
 
 
 def held(record: Record, course: Course, at_s: float) -> Record:
@@ -106,7 +103,8 @@ def went_on(record: Record, course: Course, at_s: float, why: str) -> Record:
 
 def roll_all_back(record: Record, course: Course, wish: Wish) -> Record:
     """Send nothing to domain, and stop the plan, until somebody resumes."""
-    return _carried(roll_back(record, **wish._asdict()), course, _applied(course, Event.ROLLBACK, wish))
+    before = told(course) if course.progress.phase in IN_FORCE else ""
+    return _carried(roll_back(record, **wish._asdict(), before=before), course, _applied(course, Event.ROLLBACK, wish))
 
 
 def resume_all(record: Record, course: Course, wish: Wish, from_stage: int | None = None) -> Record:
@@ -124,7 +122,8 @@ def resume_all(record: Record, course: Course, wish: Wish, from_stage: int | Non
     after = _applied(course, Event.RESUME, wish, from_stage)
     if from_stage is not None and after.phase not in IN_FORCE:
         raise IllegalTransition("no plan was rolled back that could start again from a stage")
-    return _carried(resume(record, **wish._asdict()), course, after)
+    now = told(Course(course.plan, after)) if after.phase in IN_FORCE else ""
+    return _carried(resume(record, **wish._asdict(), after=now), course, after)
 
 
 def set_by_hand(record: Record, name: str, percent: float, course: Course, wish: Wish, before: str) -> Record:
@@ -150,7 +149,8 @@ def _ended(record: Record, course: Course, wish: Wish) -> Record:
     """The plan says nothing any more; what it said and nobody has overridden stays."""
     after = _applied(course, Event.SET, wish)
     kept = {name: Override(percent, wish.at_s, wish.who, _KEPT) for name, percent in planned(course).items()}
-    return _carried(replace(record, overrides=kept | dict(record.overrides)), course, after)
+    newer = {name: override for name, override in record.overrides.items() if override.at_s > course.progress.started_at_s}
+    return _carried(replace(record, overrides={**record.overrides, **kept, **newer}), course, after)
 
 
 def _carried(record: Record, course: Course, after: PlanProgress) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from splitter.config import Config
@@ -54,6 +55,7 @@ class _Asked:
     origin: str
     record: Record
     plan_percents: Mapping[str, float]
+    plan_since_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,9 @@ class Switch:
     is_off: Callable[[InForce], bool]
 
 
-def _operator(asked: _Asked) -> Value | None:
+def _operator(asked: _Asked, *, before_plan: bool = False) -> Value | None:
     override = asked.record.overrides.get(asked.name)
-    if override is None:
+    if override is None or (override.at_s <= asked.plan_since_s) is not before_plan:
         return None
     if override.who == CONFIG and override.percent == asked.configured:
         return Value(override.percent, asked.origin, override)  # an edit that wins over a plan is still that line's
@@ -100,6 +102,7 @@ def _configuration(word: str) -> Callable[[_Asked], Value | None]:
 PERCENTS: Final = (
     Layer(OPERATOR, "somebody, at run time: `splitter set`, the API, the console", _operator),
     Layer(PLAN, "the stage the plan is at, where it names the percent, while one is in progress", _plan),
+    Layer(OPERATOR, "the same, but from before the plan was started", partial(_operator, before_plan=True)),
     Layer(ENVIRONMENT, "`ROLLOUT_PERCENT`; routes have no variable", _configuration(ENVIRONMENT)),
     Layer(FILE, "`rollout.percent`, a route's `percent`", _configuration(FILE)),
     Layer(DEFAULT, "10; a route has none", _configuration(DEFAULT)),
@@ -121,8 +124,8 @@ SWITCHES: Final = (
 """What keeps everything from domain, before any percent is asked."""
 
 
-def in_force(config: Config, record: Record, plan_percents: Mapping[str, float]) -> InForce:
-    """What a configuration and a record make together. `plan_percents`: of an active plan, by name."""
+def in_force(config: Config, record: Record, plan_percents: Mapping[str, float], plan_since_s: float = 0.0) -> InForce:
+    """What a configuration and a record make together. `plan_percents`: of an active plan, by name, started then."""
     rollout, origins = config.rollout, config.origins
     configured = {GLOBAL: (rollout.percent, origins.get("rollout.percent", DEFAULT))} | {
         route.name: (route.percent, origins.get(f"rollout.routes[{index}].percent", DEFAULT))
@@ -132,7 +135,7 @@ def in_force(config: Config, record: Record, plan_percents: Mapping[str, float])
         Value(rollout.use_domain_service, origins.get("rollout.use_domain_service", DEFAULT)),
         _rolled_back(record.latch),
         {
-            name: _percent(_Asked(name, percent, origin, record, plan_percents))
+            name: _percent(_Asked(name, percent, origin, record, plan_percents, plan_since_s))
             for name, (percent, origin) in configured.items()
         },
     )

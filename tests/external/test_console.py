@@ -283,6 +283,7 @@ rollout:
   percent: 10
   plan: [{percent: 10, hold: 1h}, {percent: 50, hold: 1h, approve: true}, {percent: 100}]
 guardrails: {window: 2s, every: 500ms, min_requests: 10, latency_min_requests: 10, action: freeze}
+backends: {domain: {eject: {consecutive_failures: 100}}}  # by chance half of the answers may be many failures in a row
 """
 
 
@@ -316,6 +317,11 @@ async def test_the_plan_is_steered_by_keyboard_and_shows_its_stages(
             await do("pause", "Pause")
             await expect(page.locator("#plan-said")).to_contain_text("Stage 2 of 3, paused")
             await do("continue", "Continue")
+            assert change(found, "POST", "rollback", b"{}") == 200
+            await expect(page.locator("#plan-said")).to_contain_text("rolled back")
+            await expect(page.locator("#origin")).to_contain_text("10 % of clients once resumed")
+            assert change(found, "POST", "resume", b"{}") == 200
+            await expect(page.locator("#plan-said")).to_contain_text("Stage 1 of 3, running")
             await do("abort", "Abort")
             await expect(page.locator("#percent")).to_have_text("0")
             await expect(page.locator("#plan-said")).to_contain_text("aborted")
@@ -332,15 +338,18 @@ async def test_a_bad_domain_freezes_the_plan_and_the_numbers_are_shown(tmp_path:
     ):
         async with console(browser, found.admin_port) as seen:
             assert change(found, "POST", "plan/start", b"{}") == 200
-            for number in range(3000):
-                ask(found.port, "/api/v1/cameras", headers={"X-User-Id": str(number)})
-                if number % 50 == 0 and "frozen" in (await seen.page.locator("#plan-said").text_content() or ""):
-                    break
+
+            async def traffic_until(place: str, text: str) -> None:
+                for number in range(5000):
+                    ask(found.port, "/api/v1/cameras", headers={"X-User-Id": str(number)})
+                    if number % 50 == 0 and text in (await seen.page.locator(place).text_content() or ""):
+                        break
+
+            await traffic_until("#plan-said", "frozen")
             await expect(seen.page.locator("#plan-said")).to_contain_text("Stage 1 of 3, frozen by a guardrail")
             await expect(seen.page.locator("#plan-said")).to_contain_text("guardrail:error_rate: error rate")
             await expect(seen.page.locator("#events tr").first).to_contain_text("plan freeze")
-            for number in range(400):
-                ask(found.port, "/api/v1/cameras", headers={"X-User-Id": str(number)})
+            await traffic_until("#rules", "limit 5 %")
             await expect(seen.page.locator("#rules tr").first).to_contain_text("limit 5 %")  # it goes on being watched
             await expect(seen.page.locator("#percent")).to_have_text("10")
             seen.clean()

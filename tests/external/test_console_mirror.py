@@ -58,7 +58,7 @@ async def test_what_is_planted_is_shown_side_by_side(running: Splitter, backends
         await expect(page.locator("#mirror-said")).to_contain_text("100 % of what legacy serves is copied to domain · alike")
         backends.plant("stringify=fps", "rename=state:status")
         traffic(running, 18)
-        await expect(verdict).to_contain_text(re.compile(r"^Domain differs in \d places \(36 requests compared\)$"))
+        await expect(verdict).to_contain_text(re.compile(r"^Places where domain differs: \d \(36 requests compared\)$"))
         endpoint = page.locator(
             "#mirror-places .endpoint", has=page.get_by_role("heading", name="GET /api/v1/cameras", exact=True)
         )
@@ -79,7 +79,7 @@ async def test_noise_is_folded_and_opened_by_keyboard(running: Splitter, browser
     async with console(browser, running.admin_port) as seen:
         page = seen.page
         noise = page.locator("#mirror-noise > details")
-        await expect(noise.locator("> summary")).to_have_text(re.compile(r"^Noise: 1 "))
+        await expect(noise.locator("> summary")).to_have_text(re.compile(r"^Noise, .*: 1$"))
         await expect(page.locator("#mirror-places .place")).to_have_count(0)
         await expect(noise.locator(".place")).not_to_be_visible()
         await noise.locator("> summary").focus()

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.external.redis_server import redis_server
 from tests.process.recording import recording, urls
 from tests.process.running import ROOT, Splitter, ask, same_place, splitter, until, wait_until
 from tests.process.traffic import load
@@ -146,3 +147,26 @@ def test_what_an_operator_types(tmp_path: Path) -> None:
         lines = json.loads(ask(running.admin_port, "/api/v1/rollout/events")[2])["events"]
         pressed = [line for line in lines if line["who"].startswith("cli:ann@")]
         assert [line["what"] for line in pressed] == ["plan abort", "plan promote full", "plan pause", "plan start"]
+
+
+async def test_of_two_splitters_one_moves_the_plan_on_and_when_it_dies_the_other_does(tmp_path: Path) -> None:
+    config = CONFIG.replace("hold: 2s", "hold: 3s").replace("HOLD", "3s") + "listen: {workers: 1}\n"
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(tmp_path))
+        legacy = stack.enter_context(recording(tmp_path, "legacy"))
+        domain = stack.enter_context(recording(tmp_path, "domain"))
+        environ = urls((legacy, domain)) | {"SPLITTER_STATE_URL": redis.url, "SPLITTER_WORKERS": "1"}
+        both = []
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            both.append(stack.enter_context(splitter(tmp_path / name, config, **environ)))
+        await asyncio.to_thread(press, both[1], "plan/start")
+        async with load(both[0].port, 4, 0), load(both[1].port, 4, 0):
+            await until(lambda: plan(both[0])["stage"] == 2 and plan(both[1])["stage"] == 2)
+            moved = [running for running in both if running.events("plan_went_on")]
+            assert len(moved) == 1, "each stage is moved on by one of them"
+            moved[0].process.send_signal(signal.SIGKILL)
+            (other,) = [running for running in both if running is not moved[0]]
+            await until(lambda: plan(other)["phase"] == "completed")
+        assert status(other)["percent"]["value"] == 100
+        assert [line["now"] for line in other.events("plan_went_on")][-1] == "stage 3 of 3, 100 %, completed"

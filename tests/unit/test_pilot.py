@@ -247,7 +247,8 @@ async def test_a_hook_that_says_no_is_asked_again_later() -> None:
         one.gate.answer = "the confirm hook answered 409: change freeze"
         await one.controller.steer(Event.START, "ann", "", from_stage=2)
         await one.seconds(10)
-        assert (one.plan["phase"], one.plan["waiting_for"]) == ("waiting", "its confirm hook to say yes")
+        told = "its confirm hook to say yes: the confirm hook answered 409: change freeze"
+        assert (one.plan["phase"], one.plan["waiting_for"]) == ("waiting", told)
         await one.seconds(10)
         assert len(one.gate.asked) == 1, "thirty seconds lie between two questions"
 

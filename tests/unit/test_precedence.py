@@ -142,5 +142,5 @@ def test_the_layer_of_a_rollback(who: str, layer: str) -> None:
 
 
 def test_the_layers_are_those_of_the_contract() -> None:
-    assert [layer.word for layer in PERCENTS] == ["operator", "plan", "env", "file", "default"]
+    assert [layer.word for layer in PERCENTS] == ["operator", "plan", "operator", "env", "file", "default"]
     assert [switch.reason for switch in SWITCHES] == ["disabled", "rollback"]

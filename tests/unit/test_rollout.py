@@ -389,6 +389,7 @@ class TestRecord:
             "opened": ["approval", "hook"],
             "floor_percent": 25.0,
             "floor_routes": {"r": 25.0},
+            "started_at_s": NOW_S,
             "waiting_for": "",
             "reason": "",
         }

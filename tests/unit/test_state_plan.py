@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from splitter.config import Stage, parse
@@ -15,6 +17,7 @@ from splitter.state import (
     Course,
     Record,
     RecordError,
+    Value,
     Wish,
     adopt_baseline,
     adopt_edit,
@@ -22,6 +25,7 @@ from splitter.state import (
     follows,
     from_json,
     held,
+    in_force,
     planned,
     progress_of,
     resume_all,
@@ -77,7 +81,6 @@ def test_a_start_says_what_is_in_force_and_takes_the_place_of_what_was_set_by_ha
     record = set_by_hand(record, "other", 40, course(record), wish(6), "7 %")
     started = steer(record, Event.START, course(record), wish(10), None, {GLOBAL: 30.0, "control": 5.0, "other": 40.0})
     assert planned(course(started)) == {GLOBAL: 30.0, "control": 20.0}  # stage 2 is the last that goes no further
-    assert set(started.overrides) == {"other"}  # no stage names it, so it stays as it was set
     assert lines(started)[-1] == ("ann", "plan start", "idle", "stage 2 of 3, 30 %, running")
     assert from_json(to_json(started)) == started
 
@@ -100,7 +103,9 @@ def test_a_rollback_stops_the_plan_and_resume_starts_it_at_its_first_stage() -> 
     assert (progress_of(back).phase, progress_of(back).reason) == (Phase.ROLLED_BACK, "guardrail:error_rate: 7.9 %")
     assert planned(course(back)) == {GLOBAL: 0.0, "control": 0.0}
     assert [line[1] for line in lines(back)] == ["plan start", "plan promote", "rollback"]  # one line, not two
+    assert lines(back)[-1][2:] == ("stage 2 of 3, 25 %, running", "rolled back")
     again = resume_all(back, course(back), wish(40))
+    assert lines(again)[-1][2:] == ("rolled back", "stage 1 of 3, 10 %, running")
     assert again.latch is None
     assert planned(course(again)) == {GLOBAL: 10.0}
     further = resume_all(back, course(back), wish(40), from_stage=1)
@@ -159,8 +164,28 @@ def test_a_route_set_by_hand_stands_above_the_plan_which_goes_on() -> None:
     after = set_by_hand(before, "control", 1, course(before), wish(30), "20 %")
     assert progress_of(after) == progress_of(before)
     assert after.overrides["control"].percent == 1
-    restarted = press(press(after, Event.ABORT, 40), Event.START, 50)
-    assert "control" not in restarted.overrides
+    told_before, told_after = in_force_of(after), in_force_of(press(press(after, Event.ABORT, 40), Event.START, 50))
+    assert (told_before["control"].value, told_before["control"].layer) == (1, "operator")
+    assert told_after["control"].layer == "plan", "started anew, the plan is the newest decision"
+
+
+def in_force_of(record: Record) -> Mapping[str, Value]:
+    progress = progress_of(record)
+    return in_force(CONFIG, record, planned(course(record)), progress.started_at_s).percents
+
+
+def test_what_was_set_before_a_start_is_there_again_where_the_plan_says_nothing() -> None:
+    """`set 0` for a route, a start, a rollback: resumed at a stage that does not name the route, it is still 0."""
+    record = set_by_hand(START, "control", 0, course(START), wish(5), "5 %")
+    started = steer(record, Event.START, course(record), wish(10), None, {**NOW, "control": 0.0})
+    assert (in_force_of(started)["control"].value, in_force_of(started)["control"].layer) == (0, "plan")
+    further = press(started, Event.PROMOTE, 20)
+    assert in_force_of(further)["control"].value == 20
+    back = roll_all_back(further, course(further), wish(30))
+    resumed = resume_all(back, course(back), wish(40))
+    assert (in_force_of(resumed)["control"].value, in_force_of(resumed)["control"].layer) == (0, "operator")
+    ended = set_by_hand(further, GLOBAL, 30, course(further), wish(50), "25 %")
+    assert in_force_of(ended)["control"].value == 20, "it stays as the plan had it, not as it was set before"
 
 
 def test_an_edited_percent_ends_the_plan_as_one_set_by_hand() -> None:

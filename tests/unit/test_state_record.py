@@ -51,6 +51,7 @@ PROGRESS = st.builds(
     st.frozensets(st.sampled_from(Gate)),
     st.none() | PERCENTS,
     st.dictionaries(TEXTS, PERCENTS, max_size=3),
+    TIMES,
     TEXTS,
     TEXTS,
 )

@@ -60,8 +60,8 @@ class CountedNginx(Nginx):
         return _under_callgrind([*super().command(place), "-g", "master_process off;"], place)
 
 
-def count(peer: Peer, setup: Setup, work: Work, requests: int, folder: Path) -> float:
-    """Instructions for one request of this work. Raises PeerError."""
+def count(peer: Peer, setup: Setup, work: Work, requests: int, folder: Path, users: int = USERS) -> float:
+    """Instructions for one request of this work, by so many users in turn. Raises PeerError."""
     with ExitStack() as stack:
         folder.mkdir(parents=True)
         backends = peers.start_backends(stack, folder, ())
@@ -71,7 +71,7 @@ def count(peer: Peer, setup: Setup, work: Work, requests: int, folder: Path) -> 
         _control(running.pid, "-i", "on")
         ask(port, setup, work, 2 * USERS)
         _control(running.pid, "-z")
-        ask(port, setup, work, requests)
+        ask(port, setup, work, requests, users, first_user=users // 2)
         _control(running.pid, "-d")
         return read(profile) / requests
 
@@ -120,7 +120,9 @@ def _connect(port: int, setup: Setup) -> socket.socket:
     return context.wrap_socket(sock)
 
 
-def ask(port: int, setup: Setup, work: Work, requests: int, connections: int = 16) -> None:
+def ask(
+    port: int, setup: Setup, work: Work, requests: int, users: int = USERS, first_user: int = 0, connections: int = 16
+) -> None:
     """So many requests, `connections` at a time: all are sent before the first answer is read. Raises PeerError."""
     kept: list[socket.socket] = []
     try:
@@ -129,7 +131,7 @@ def ask(port: int, setup: Setup, work: Work, requests: int, connections: int = 1
             while len(kept) < len(turn):
                 kept.append(_connect(port, setup))
             for number, sock in zip(turn, kept, strict=False):
-                sock.sendall(_request(work, number % USERS))
+                sock.sendall(_request(work, (first_user + number) % users))
             for _, sock in zip(turn, kept, strict=False):
                 _read_answer(sock)
             if work.new_connections:

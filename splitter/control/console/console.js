@@ -4,6 +4,7 @@ import { ask, explained } from "/console/ask.js";
 import { Charts } from "/console/charts.js";
 import { lostAt, origin, showEvents, showHealth, showPercents, showProblems } from "/console/panels.js";
 import { showPlan, showVerdict } from "/console/plan.js";
+import { onceResumed } from "/console/rollback.js";
 import { listen } from "/console/stream.js";
 import { duration, moment, onLanguage, percent, rate, startLanguage, t } from "/console/words.js";
 
@@ -28,7 +29,7 @@ function showNow(status) {
   at("bar").querySelector(".domain").setAttribute("width", share);
   const why = status.rolled_back.value ? status.rolled_back : status.use_domain_service.value ? status.percent : status.use_domain_service;
   const back = status.rolled_back.value && why.who
-    ? [t("back_by", { who: why.who, at: moment(why.when) }), why.why && t("because", { why: why.why }), t("would_be", { percent: percent(status.percent.value) })]
+    ? [t("back_by", { who: why.who, at: moment(why.when) }), why.why && t("because", { why: why.why }), t("would_be", { percent: percent(onceResumed(status)) })]
     : [origin(why)];
   at("origin").textContent = back.filter(Boolean).join(" · ");
 }

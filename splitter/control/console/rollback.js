@@ -59,9 +59,12 @@ async function change(path, reason, sentence) {
   }
 }
 
+/** The percent that a resume puts in force: a plan that was rolled back starts at its first stage. */
+export const onceResumed = ({ plan, percent }) => (plan?.phase === "rolled_back" && plan.stages.length ? plan.stages[0].percent : percent.value);
+
 function show(status) {
   resume.hidden = !status.rolled_back.value;
-  resume.dataset.percent = status.percent.value;
+  resume.dataset.percent = onceResumed(status);
 }
 
 button.addEventListener("click", () => confirm(t("roll_back_q"), t("roll_back_text"), t("roll_back"), "danger",
