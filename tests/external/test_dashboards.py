@@ -288,12 +288,13 @@ def test_traces_hang_on_the_histograms(watched: Prometheus) -> None:
 def test_a_picture_is_drawn_of_every_panel(watched: Prometheus, uid: str, tmp_path: Path) -> None:
     span = Span(time.time() - 30, time.time(), 1)
     preview.draw(dashboards.FOLDER / f"{uid}.json", f"http://127.0.0.1:{watched.port}", span, tmp_path / "all.png")
-    whole = Image.open(tmp_path / "all.png")
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in PAGES[uid]["panels"])
-    assert whole.width == 24 * 60
-    assert whole.height > rows * 36
+    with Image.open(tmp_path / "all.png") as whole:
+        assert whole.width == 24 * 60
+        assert whole.height > rows * 36
     preview.draw(dashboards.FOLDER / f"{uid}.json", f"http://127.0.0.1:{watched.port}", span, tmp_path / "now.png", ("Now",))
-    assert Image.open(tmp_path / "now.png").height < 300
+    with Image.open(tmp_path / "now.png") as now:
+        assert now.height < 300
 
 
 def test_a_picture_says_what_prometheus_complains_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
