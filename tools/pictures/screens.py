@@ -45,6 +45,8 @@ async def photograph(port: int, pages: dict[str, Path], until: str = "") -> None
             page = await browser.new_page(viewport={"width": 1280, "height": 560})
             for name, file in pages.items():
                 await _PAGES[name](page, f"http://127.0.0.1:{port}/classic", until)
+                # Its bar follows the reader: it would lie over the middle of a long page.
+                await page.evaluate("document.querySelector('.navbar').style.position = 'absolute'; scrollTo(0, 0)")
                 await page.screenshot(path=file, full_page=True)
         finally:
             await browser.close()
@@ -73,11 +75,10 @@ async def _graph(page: Page, base: str, until: str) -> None:
         fields |= {f"g{number}.end_input": until} if until else {}
     await page.goto(f"{base}/graph?{urllib.parse.urlencode(fields)}")
     await page.wait_for_load_state("networkidle")
-    # Its bar follows the reader down to the last question, and its questions show one line.
-    await page.evaluate("""() => {
-        document.querySelector('.navbar').style.position = 'absolute';
-        document.querySelectorAll('textarea').forEach(one => { one.style.height = one.scrollHeight + 4 + 'px' });
-        scrollTo(0, 0); }""")
+    # Of a question it shows the first line only.
+    await page.evaluate(
+        "document.querySelectorAll('textarea').forEach(one => { one.style.height = one.scrollHeight + 4 + 'px' })"
+    )
 
 
 _PAGES: Final = {"targets": _targets, "alerts": _alerts, "graph": _graph}
