@@ -23,7 +23,7 @@ import trustme
 from splitter.config import threshold_of
 from splitter.routing import bucket_of
 from tests.process.envoy_rig import ENVOY, Envoy, echo, envoy, envoy_config
-from tests.process.running import ROOT, Splitter, ask, backend, read_head, splitter, wait_until
+from tests.process.running import ROOT, Splitter, ask, backend, read_head, says, splitter, wait_until
 from tools.ports import free_port
 
 CONFIG = """
@@ -216,6 +216,21 @@ def test_domain_is_out_and_legacy_stands_in(folder: Path, urls: dict[str, str]) 
             wait_until(lambda: bool(_answer(running.port, "/")["why"] == "unhealthy"))
             assert running.stat("cluster.domain.membership_healthy") == 0
             assert _answer(running.port, "/?force_domain=true")["why"] == "fallback", "as in the relay"
+
+
+def test_legacy_gets_nothing_while_one_endpoint_of_domain_is_fit(folder: Path, urls: dict[str, str]) -> None:
+    place = folder / "half"
+    place.mkdir()
+    probes = "{path: /up, interval: 200ms, unhealthy_after: 3, healthy_after: 1}"
+    (place / "splitter.yaml").write_text(f"rollout: {{percent: 100}}\nbackends: {{domain: {{health: {probes}}}}}")
+    ill = says(b"", status=b"503 Ill")
+    with backend(ill) as second, backend(ill) as third:
+        domain = [urls["DOMAIN_URL"], f"http://127.0.0.1:{second}", f"http://127.0.0.1:{third}"]
+        with envoy(place / "splitter.yaml", **{**urls, "DOMAIN_URL": ",".join(domain)}) as running:
+            wait_until(lambda: running.stat("cluster.domain.membership_healthy") == 1)
+            for _ in range(60):
+                found = _answer(running.port, "/", "POST", b"")
+                assert (found["status"], found["backend"], found["why"]) == (200, "domain", "bucket")
 
 
 def test_nobody_is_sent_to_domain_because_legacy_is_ill(folder: Path, urls: dict[str, str]) -> None:
