@@ -18,12 +18,17 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from PIL import Image
 
 from tests.external.test_alerts import samples
 from tests.external.watching import Prometheus, prometheus, put
 from tests.process.running import ROOT, Splitter, ask, splitter, wait_until
 from tests.process.service import camera_backend
 from tools.dashboards import __main__ as dashboards
+from tools.dashboards import preview
+from tools.dashboards.asking import Span
+from tools.pictures import __main__ as pictures
+from tools.ports import free_port
 
 GRAFANA = ROOT / "config" / "grafana"
 PAGES = {page.UID: json.loads(dashboards.file_of(page).read_text("utf-8")) for page in dashboards.PAGES}
@@ -277,3 +282,31 @@ def test_traces_hang_on_the_histograms(watched: Prometheus) -> None:
     found = watched.exemplars(f'{expression}{{backend="domain"}}', time.time() - 60, time.time())
     traces = {exemplar["labels"]["trace_id"] for one in found for exemplar in one["exemplars"]}
     assert traces == {TRACE}
+
+
+@pytest.mark.parametrize("uid", PAGES)
+def test_a_picture_is_drawn_of_every_panel(watched: Prometheus, uid: str, tmp_path: Path) -> None:
+    span = Span(time.time() - 30, time.time(), 1)
+    preview.draw(dashboards.FOLDER / f"{uid}.json", f"http://127.0.0.1:{watched.port}", span, tmp_path / "all.png")
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in PAGES[uid]["panels"])
+    with Image.open(tmp_path / "all.png") as whole:
+        assert whole.width == 24 * 60
+        assert whole.height > rows * 36
+    preview.draw(dashboards.FOLDER / f"{uid}.json", f"http://127.0.0.1:{watched.port}", span, tmp_path / "now.png", ("Now",))
+    with Image.open(tmp_path / "now.png") as now:
+        assert now.height < 300
+
+
+def test_a_picture_says_what_prometheus_complains_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = str(dashboards.FOLDER / "splitter-inside.json")
+    assert preview.main([page, str(tmp_path / "a.png"), "--prometheus", f"http://127.0.0.1:{free_port()}"]) == 1
+    assert "Connection refused" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_pictures_of_the_document_are_there_and_small() -> None:
+    text = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
+    files = [ROOT / "docs" / name for name in re.findall(r"!\[[^\]]+\]\((images/[^)]+)\)", text)]
+    assert {file.name for file in files} == {file.name for file in pictures.files()}
+    for file in files:
+        assert 10_000 < file.stat().st_size < pictures.LARGEST_BYTES

@@ -1,5 +1,7 @@
-"""A plan that is frozen, taken back and resumed, and a mirror that finds differences, as Prometheus saw them: panels and alerts
-show what was done, from the series of a real splitter. The rules' own tests have series made up; these are what they stand for."""
+"""Panels and alerts show what was done: a plan that is frozen, taken back and resumed, a mirror that finds differences.
+
+From the series of a real splitter; those that the rules' own tests make up stand for these.
+"""
 
 from __future__ import annotations
 

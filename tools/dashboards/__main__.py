@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from string import ascii_uppercase
 from types import ModuleType
 from typing import Any, Final
 
@@ -59,6 +60,10 @@ def text_of(page: ModuleType) -> str:
         else:
             made.with_panel(panel)
     document: dict[str, Any] = json.loads(json.dumps(made.build(), cls=JSONEncoder))
+    # The SDK leaves them empty, and Grafana's tables name columns by them: "Value #A".
+    for shown in document["panels"]:
+        for letter, target in zip(ascii_uppercase, shown.get("targets", ()), strict=False):
+            target["refId"] = letter
     # Grafana makes the title of a mark from this; the SDK's model of annotations lacks it.
     for mark, (*_, title) in zip(document["annotations"]["list"], EVENTS, strict=True):
         mark["titleFormat"] = title

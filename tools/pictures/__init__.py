@@ -1,0 +1,1 @@
+"""The pictures of docs/monitoring.md, made again: `python -m tools.pictures`."""
