@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "run": "splitter.cli.start:run_command",
     "check-config": "splitter.cli.check:check_config",
     "explain": "splitter.cli.explain:explain",
+    "envoy-config": "splitter.cli.envoy_config:envoy_config",
     "status": "splitter.cli.status:status",
     "watch": "splitter.cli.watch:watch",
     "set": "splitter.cli.switches:set_percent",

@@ -22,6 +22,7 @@ from splitter.config.rollout import Fallback, Mirror, Rollout, null_is_empty
 from splitter.config.sections import AccessLogConfig, Admin, Backends, Limits, Listen, Listener, Section, StateConfig
 
 DEFAULT: Final = "default"
+_NO_ENVOYS: Final = "relay, or an Envoy that nobody steers: `splitter envoy-config` prints its configuration"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Config(Section):
 
     environment_only: ClassVar[dict[str, str]] = {"log_level": "SPLITTER_LOG_LEVEL"}
 
-    engine: Annotated[str, Word(("relay",), {"envoy": "relay", "xds": "relay"})] = Field(
+    engine: Annotated[str, Word(("relay",), {"envoy": _NO_ENVOYS, "xds": _NO_ENVOYS})] = Field(
         default="relay", description="What carries the traffic: `relay` is this project's own data plane."
     )
     listen: Listen = Field(default=Listen(), description="The public side: what clients talk to.")

@@ -212,11 +212,11 @@ def read_head(connection: socketserver.StreamRequestHandler) -> bytes:
     return head
 
 
-def says(name: bytes) -> Handler:
+def says(name: bytes, status: bytes = b"200 OK") -> Handler:
     """A backend that answers every request with its name."""
 
     def handle(connection: socketserver.StreamRequestHandler) -> None:
         while read_head(connection):
-            connection.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(name), name))
+            connection.wfile.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(name), name))
 
     return handle

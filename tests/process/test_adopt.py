@@ -15,6 +15,7 @@ import yaml
 
 from splitter.config import parse, threshold_of
 from splitter.routing import bucket_of
+from tests.process.envoy_rig import ENVOY
 from tests.process.page_commands import Block, Reader, blocks, missing_from
 from tests.process.running import ROOT, ask, wait_until
 from tools.children import end_group, start
@@ -34,7 +35,6 @@ http {{
     server {{ listen 127.0.0.1:{port}; root www; }}
 }}
 """
-ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent))
 
 
 @contextlib.contextmanager
@@ -120,9 +120,6 @@ def _serves(port: int) -> bool:
     return False
 
 
-@pytest.mark.skipif(
-    ENVOY is None, reason="cannot run on CI: envoy is a package of the benchmark (pip install -e '.[bench]')"
-)
 def test_in_envoy_everybody_is_on_the_same_side(reader: Reader) -> None:
     (page,) = [block for block in marked("file") if block.mark == "file: envoy.yaml"]
     weights = yaml.safe_load(page.text)["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
@@ -136,7 +133,7 @@ def test_in_envoy_everybody_is_on_the_same_side(reader: Reader) -> None:
     file = envoy.write(page)
     dice = random.Random(4)
     keys = [f"user-{dice.randrange(10**9)}" for _ in range(300)]
-    with child([ENVOY or "", "-c", str(file), "--base-id", str(port), "--log-level", "warning"], reader.folder, port):
+    with child([ENVOY, "-c", str(file), "--base-id", str(port), "--log-level", "warning"], reader.folder, port):
         for number, key in enumerate(keys):
             by_cookie = {"Cookie": f"a=b; session={key}"}
             headers = (
