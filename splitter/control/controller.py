@@ -112,6 +112,7 @@ class Controller:
         self.rollbacks: dict[str, int] = {}
         self.rollback_durations = Histogram()
         self.finding: Finding | None = None
+        self._unwatched = ""
         self._plane = plane
         self._keeper = Keeper(store, clock, now)
         self.plan = Steering(self._keeper, lambda: self.config.rollout, self.change, now)
@@ -301,6 +302,13 @@ class Controller:
         self.plan.waits(why_not)
         self._tell()
 
+    def unwatched(self, fault: str) -> None:
+        """Take note of why nobody watches domain; empty when somebody does."""
+        is_news = fault != self._unwatched
+        self._unwatched = fault
+        if is_news:
+            self._tell()
+
     def found(self, finding: Finding | None) -> None:
         """Take note of what the guardrails say now."""
         is_news = finding != self.finding
@@ -408,6 +416,7 @@ class Controller:
             edit_waits=self._edit_waits and self._edit_drops_something(),
             progress=self.plan.progress,
             finding=self.finding,
+            unwatched=self._unwatched,
             at_s=self._now(),
         )
 

@@ -31,6 +31,8 @@ from splitter.verdict import Limits, Rule, RuleResult, limits_of
 
 TICK_S: Final = 1.0
 """How often time is let pass for the plan."""
+AGAIN_S: Final = 1.0
+"""After a fault of its own, which is told in the health page until it is over."""
 REPORT_S: Final = 0.25
 """How long a report is waited for; a plane in this process makes none, so it is looked at as often."""
 
@@ -85,7 +87,14 @@ class Pilot:
                 async with asyncio.timeout(REPORT_S):
                     await self._reported.wait()
             self._reported.clear()
-            await self.step()
+            try:
+                await self.step()
+            except Exception as error:  # whatever it is: nobody may believe that somebody is watching when nobody is
+                self._log.exception("guardrails_failed")
+                self._controller.unwatched(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._controller.unwatched("")
 
     async def step(self) -> None:
         """What is due now."""

@@ -43,6 +43,7 @@ class Facts:
     edit_waits: bool
     progress: PlanProgress
     finding: Finding | None
+    unwatched: str
     at_s: float
 
 
@@ -109,6 +110,8 @@ def problems(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.edit_waits:
         why = "it drops a percent set at run time, which stays in force until the state store can save that"
         yield "an edit of the configuration is not wholly in force", why
+    if facts.unwatched:
+        yield "the guardrails can't judge, so nobody watches domain", facts.unwatched
     if facts.reload_fault:
         yield "the last reload of the configuration failed", facts.reload_fault
     if facts.restart_needed:

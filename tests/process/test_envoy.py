@@ -34,6 +34,7 @@ rollout:
     - {name: control, methods: [POST, PUT], path: "/cameras/{camera_id}/*", percent: 60, key: ["path:camera_id"]}
     - {name: exact, path: "/only/this", percent: 50, key: [client_ip]}
     - {name: below, methods: [GET], path: "/below/*", percent: 0, fallback_methods: [POST]}
+    - {name: twice, methods: [POST, PATCH], path: "/twice/*", percent: 100, fallback_methods: [POST]}
 backends:
   legacy: {response_timeout: 500ms}
   domain: {response_timeout: 500ms, eject: {consecutive_failures: 1000}}
@@ -197,6 +198,10 @@ def test_methods_that_a_route_may_repeat(both: Both) -> None:
     headers = {"X-User-Id": _DOMAINS, "X-Do": "domain=503"}
     assert both.ask("/below/x?force_domain=1", "GET", headers=headers)["why"] == "fallback"
     assert both.ask("/cameras/1/x?force_domain=1", "POST", b"", headers=headers)["status"] == 503
+    assert both.ask("/below/x?force_domain=1", "POST", b"", headers=headers)["status"] == 503, "the route is not for POST"
+    rescued = both.ask("/twice/x", "POST", b"twice", headers=headers)
+    assert (rescued["status"], rescued["by"], rescued["why"]) == (200, "legacy", "fallback")
+    assert both.ask("/twice/x", "PATCH", b"once", headers=headers)["status"] == 503
 
 
 def test_domain_is_out_and_legacy_stands_in(folder: Path, urls: dict[str, str]) -> None:
@@ -459,4 +464,4 @@ def test_a_splitter_with_other_routes_is_not_taken_for_ours(folder: Path, urls: 
         (place / "new.yaml").write_text("rollout: {routes: [{name: mine, path: /mine, percent: 1}]}")
         told = envoy_config(place / "new.yaml", "--as-running", "--admin", f"127.0.0.1:{one.admin_port}")
     assert (told.returncode, told.stdout) == (1, "")
-    assert "runs other routes than this configuration has: below, control, exact, not mine" in told.stderr
+    assert "runs other routes than this configuration has: below, control, exact, not mine, twice" in told.stderr

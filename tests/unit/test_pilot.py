@@ -307,6 +307,32 @@ async def test_reports_are_listened_to() -> None:
                 await asyncio.sleep(0.001)
 
 
+async def test_a_fault_of_its_own_is_told_and_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splitter.control.pilot.AGAIN_S", 0.01)
+    async with piloted() as one:
+        judged = one.plane.judged
+
+        def broken() -> Judged:
+            raise ZeroDivisionError("a fault nobody has thought of")
+
+        monkeypatch.setattr(one.plane, "judged", broken)
+        with capture_logs() as logs:
+            one.pilot.start()
+            async with asyncio.timeout(5):
+                while not one.controller.problems(details=True):
+                    await asyncio.sleep(0.001)
+        (problem,) = one.controller.problems(details=True)
+        assert problem == (
+            "the guardrails can't judge, so nobody watches domain: ZeroDivisionError: a fault nobody has thought of"
+        )
+        assert logs[0]["event"] == "guardrails_failed"
+        monkeypatch.setattr(one.plane, "judged", judged)
+        one.traffic(25, failure="connect", status=502)
+        async with asyncio.timeout(5):
+            while one.percent != 0 or one.controller.problems(details=True):
+                await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("leads", [True, False])
 async def test_only_the_leader_moves_the_plan_on(leads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     async with piloted() as one:

@@ -164,7 +164,7 @@ class _Teller:
         await self._domain(*_BAD)
         await self._plan(phase="rolled_back")
         scene.begins("a guardrail has rolled back")
-        await self._fires("SplitterErrorRateHigh", 100)
+        await self._fires("SplitterRollbackActive", 60)
         await look("alerts")
         scene.begins("domain is mended")
         await self._domain()
