@@ -17,6 +17,8 @@ _WHAT: Final = {"cpu_us": "CPU for each", "rss_mib": "memory in MiB", "p99_ms": 
 _NOTES: Final = Path(__file__).with_name("notes.md")
 _COLOURS: Final = {OURS: "#0b7a75", "nginx": "#8a8f98", "haproxy": "#8a8f98"}
 _OTHER: Final = "#c9ccd1"
+_SHORT: Final = ("small", "post", "new")
+_WHY: Final = "What a missed goal is made of, and what was tried: [performance.md](performance.md)."
 
 
 def sentence(outcome: Outcome) -> str:
@@ -29,10 +31,12 @@ def sentence(outcome: Outcome) -> str:
 
 
 def write(path: Path, results: Results, outcomes: Sequence[Outcome], result: Mapping[str, Any]) -> None:
-    """Write the page, and plots beside it as NAME.svg and NAME.png."""
+    """Write the page, and plots beside it: NAME.svg and NAME.png of everything, NAME-short of what most people ask for."""
     path.parent.mkdir(parents=True, exist_ok=True)
     plot = path.with_suffix("")
-    _plot(plot, results)
+    shown = [name for name in results if WORKS[name].kind in (Kind.REQUESTS, Kind.WEBSOCKET)]
+    _plot(plot, results, shown)
+    _plot(plot.with_name(f"{plot.name}-short"), results, [name for name in shown if name in _SHORT] or shown[:1])
     machine = result["machine"]
     versions = {one.name: one.version for measured in results.values() for one in measured}
     lines = [
@@ -52,6 +56,7 @@ def write(path: Path, results: Results, outcomes: Sequence[Outcome], result: Map
         "|---|---|---|---|---|---|",
         *map(_goal_row, outcomes),
         "",
+        *([] if all(outcome.met for outcome in outcomes) else [_WHY, ""]),
         "## Everything",
     ]
     for name, measured in results.items():
@@ -84,15 +89,14 @@ def _table(name: str, measured: Sequence[Measured]) -> list[str]:
     ]
 
 
-def _plot(path: Path, results: Results) -> None:
-    """Bars of CPU by nginx's, a panel for each kind of work."""
+def _plot(path: Path, results: Results, shown: Sequence[str]) -> None:
+    """Bars of CPU by nginx's, a panel for each of these kinds of work."""
     import matplotlib as mpl  # noqa: PLC0415 - half a second that only the page needs
 
     mpl.use("Agg")
     from matplotlib import pyplot  # noqa: PLC0415
 
     mpl.rcParams["svg.hashsalt"] = "bench"  # the same figures make the same file
-    shown = [name for name in results if WORKS[name].kind in (Kind.REQUESTS, Kind.WEBSOCKET)]
     columns = min(3, len(shown)) or 1
     rows = -(-len(shown) // columns) or 1
     figure, grid = pyplot.subplots(rows, columns, figsize=(4.1 * columns, 2.5 * rows), squeeze=False)
@@ -110,9 +114,14 @@ def _plot(path: Path, results: Results) -> None:
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
-        "CPU for each request or message, as multiples of nginx's (less is better)", fontsize=11, x=0.01, ha="left"
+        "CPU for each request or message, as multiples of nginx's (less is better)",
+        fontsize=11,
+        x=0.01,
+        y=0.995,
+        va="top",
+        ha="left",
     )
-    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    figure.tight_layout(rect=(0, 0, 1, 1 if rows == 1 else 0.97))
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"), dpi=130)
     pyplot.close(figure)
