@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from splitter.config import Config, KeySource, UnixAddress
-from splitter.config.schema import DEFAULT
+from splitter.config.schema import DEFAULT, leaves
 from splitter.envoy.words import is_address
 from splitter.errors import Fault
 
@@ -26,7 +26,7 @@ _NO_EQUAL: Final = {
     "fallback.idempotency_key": "Envoy's routes would have to know which requests carry one",
     "rollout.tunnel_grace": "Envoy leaves tunnels until they end",
 }
-"""Settings that are refused when somebody has made them. Their defaults are told as differences where they matter."""
+"""Settings that are refused when they are not as by default. Their defaults are told as differences where they matter."""
 
 _HTTP_LINES: Final = (
     "errors of Envoy's own have its response code details as code",
@@ -82,8 +82,9 @@ def _refused(config: Config) -> Iterator[tuple[str, str]]:
     events = _EVENTS & frozenset(config.fallback.on)
     if events not in (frozenset(), frozenset({"connect"}), _EVENTS):
         yield "fallback.on", "Envoy can't tell timeout and reset apart: give connect alone, or connect, timeout and reset"
+    wanted, defaults = ({leaf.path: leaf.value for leaf in leaves(each)} for each in (config, Config()))
     for path, message in _NO_EQUAL.items():
-        if config.origins.get(path, DEFAULT) != DEFAULT:
+        if wanted[path] != defaults[path]:  # a default that is written out asks for nothing
             yield path, message
 
 

@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from splitter.cli import main
-from splitter.config import VARIABLES, Config, TcpAddress, parse
+from splitter.config import VARIABLES, Config, TcpAddress, load, parse
 from splitter.control.table import table_of
 from splitter.envoy import bootstrap, differences, refusals
 
@@ -193,3 +193,10 @@ def test_a_splitter_that_does_not_answer() -> None:
     result = invoke("--as-running", "--admin", "127.0.0.1:1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "127.0.0.1:1" in result.stderr
+
+
+def test_a_default_that_is_written_out_is_no_setting_and_so_the_shipped_file_can_be_had() -> None:
+    assert refusals(load(Path(__file__).parents[2] / "config" / "splitter.yaml", {})) == ()
+    assert refusals(parse("limits: {target_bytes: 16KiB}", "f.yaml", {})) == ()
+    (fault,) = refusals(parse("limits: {target_bytes: 8KiB}", "f.yaml", {}))
+    assert fault.path == "limits.target_bytes"
