@@ -19,7 +19,7 @@ from statistics import median
 from typing import Final
 
 from tools import children
-from tools.bench import load
+from tools.bench import load, peers
 from tools.bench.cpu import usage
 from tools.bench.work import WORKS
 from tools.ports import free_port, pids_listening
@@ -34,7 +34,11 @@ mirror: {{percent: {percent}, max_in_flight: 256}}
 state: {{url: "file:{folder}/state-{percent}.json"}}
 """
 _START_S: Final = 20.0
-_LOADS: Final = (("1 connection, back to back", 1, 0), ("8 connections, each resting 4 ms", 8, 4))
+_LOADS: Final = (
+    ("1 connection, back to back", 1, 0),
+    ("8 connections, each resting 4 ms", 8, 4),
+    ("8 connections, each resting 40 ms", 8, 40),
+)
 
 
 @contextlib.contextmanager
@@ -60,23 +64,23 @@ def main() -> int:
     every = sorted(os.sched_getaffinity(0))
     own, others = {every[0]}, set(every[1:]) or {every[0]}
     with tempfile.TemporaryDirectory(prefix="mirror-") as name, contextlib.ExitStack() as stack:
-        folder, legacy, domain = Path(name), free_port(), free_port()
-        for port in (legacy, domain):  # two processes: a copy must not keep legacy from answering
-            stack.enter_context(_running(["tools.bench.echo", str(port)], folder / f"{port}.log", port, others))
-        peers: dict[int, tuple[int, int]] = {}
+        folder = Path(name)
+        # nginx, as in the benchmark: what answers the copies shares its core with the load, and must hardly be felt there
+        legacy, domain = peers.start_backends(stack, folder, others).http
+        running: dict[int, tuple[int, int]] = {}
         for percent in (0, 100):
             port, admin = free_port(), free_port()
             path = folder / f"{percent}.yaml"
             given = {"port": port, "admin": admin, "legacy": legacy, "domain": domain, "percent": percent, "folder": folder}
             path.write_text(_CONFIG.format(**given))
             command = ["splitter", "run", "--config", str(path)]
-            peers[percent] = port, stack.enter_context(_running(command, folder / f"{percent}.log", port, own))
+            running[percent] = port, stack.enter_context(_running(command, folder / f"{percent}.log", port, own))
         for title, connections, rest_ms in _LOADS:
             work = replace(WORKS["small"], connections=connections)
             found: dict[int, list[tuple[float, float, float]]] = {0: [], 100: []}
             for number in range(options.rounds):
                 for percent in (0, 100) if number % 2 else (100, 0):
-                    port, pid = peers[percent]
+                    port, pid = running[percent]
                     before_s = sum(usage(pid).cpu_s.values())
                     result = load.run(work, port, options.seconds, others, folder / "wrk.log", rest_ms)
                     used_s = sum(usage(pid).cpu_s.values()) - before_s
