@@ -464,4 +464,4 @@ def test_a_splitter_with_other_routes_is_not_taken_for_ours(folder: Path, urls: 
         (place / "new.yaml").write_text("rollout: {routes: [{name: mine, path: /mine, percent: 1}]}")
         told = envoy_config(place / "new.yaml", "--as-running", "--admin", f"127.0.0.1:{one.admin_port}")
     assert (told.returncode, told.stdout) == (1, "")
-    assert "runs other routes than this configuration has: below, control, exact, not mine, twice" in told.stderr
+    assert "runs other routes than this configuration has: below, control, exact, twice, not mine" in told.stderr
