@@ -20,8 +20,7 @@ from typing import Any
 
 import yaml
 
-from tests.process.running import ROOT, ask, wait_until
-from tools.children import end_group, start
+from tests.process.running import ROOT, answering, ask, wait_until
 from tools.ports import free_port
 
 EVERY = "1s"
@@ -87,7 +86,7 @@ def prometheus(folder: Path, splitter_port: int, alertmanager_port: int = 9) -> 
         "--enable-feature=exemplar-storage", "--log.level=warn",
     ]  # fmt: skip
     found = Prometheus(port)
-    with _child(command, folder / "prometheus.log", port, "/-/ready"):
+    with answering(command, folder / "prometheus.log", port, "/-/ready"):
         wait_until(lambda: any(series["value"][1] == "1" for series in found.query('up{job="splitter"}')))
         yield found
 
@@ -106,26 +105,8 @@ def alertmanager(folder: Path, hook_port: int) -> Iterator[int]:
         "prometheus-alertmanager", f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
     ]  # fmt: skip
-    with _child(command, folder / "alertmanager.log", port, "/-/ready"):
+    with answering(command, folder / "alertmanager.log", port, "/-/ready"):
         yield port
-
-
-@contextlib.contextmanager
-def _child(command: list[str], log: Path, port: int, ready_path: str) -> Iterator[None]:
-    process = start(command, log)
-    try:
-
-        def ready() -> bool:
-            assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                return ask(port, ready_path)[0] == 200
-            return False
-
-        wait_until(ready)
-        yield
-    finally:
-        end_group(process.pid)
-        process.wait()
 
 
 class Hook:

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.process.running import ROOT, Handler, ask, read_head, wait_until
-from tools.children import end_group, start
+from tests.process.running import ROOT, Handler, answering, ask, read_head
 from tools.ports import free_port
 
 ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent)) or "envoy"
@@ -100,17 +99,5 @@ def envoy(file: Path, options: Sequence[str] = (), **environment: str) -> Iterat
     # The file is flushed every tenth of a second, and not every ten seconds, for tests that read it.
     command = [ENVOY, "-c", str(resources), "--base-id", str(port), "--concurrency", "1", "--log-level", "warning",
                "--file-flush-interval-msec", "100"]  # fmt: skip
-    process = start(command, log, cwd=file.parent)
-    try:
-
-        def ready() -> bool:
-            assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                return ask(admin_port, "/ready")[0] == 200
-            return False
-
-        wait_until(ready)
+    with answering(command, log, admin_port, "/ready", cwd=file.parent):
         yield Envoy(port, admin_port, log)
-    finally:
-        end_group(process.pid)
-        process.wait()

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,32 @@ def splitter(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
         end_group(process.pid)  # also the workers of one that was killed
+        process.wait()
+
+
+@contextlib.contextmanager
+def answering(
+    command: Sequence[str],
+    log: Path,
+    port: int,
+    path: str,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[None]:
+    """Any server as a process, from when it answers `path` with 200 until the block ends."""
+    process = start(command, log, environment, cwd=cwd)
+    try:
+
+        def ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            with contextlib.suppress(OSError):
+                return ask(port, path)[0] == 200
+            return False
+
+        wait_until(ready)
+        yield
+    finally:
+        end_group(process.pid)
         process.wait()
 
 

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.process.running import ROOT, ask, splitter, wait_until
-from tools.children import end_group, start
+from tests.process.running import ROOT, answering, splitter
 from tools.ports import free_port
 
 
@@ -24,26 +23,13 @@ def camera_backend(name: str, folder: Path, *options: str) -> Iterator[int]:
     if not cameras.exists():
         shutil.copy(ROOT / "config" / "cameras.yaml", cameras)
     log = folder / f"{name}.log"
-    process = start(
-        [sys.executable, "-m", f"{name}_backend", "--port", str(port), "--cameras", str(cameras),
-         "--data-dir", str(folder / "data"), *options],
-        log,
-        {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        cwd=folder,
-    )  # fmt: skip
-    try:
-
-        def ready() -> bool:
-            assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                return ask(port, "/health")[0] == 200
-            return False
-
-        wait_until(ready)
+    command = [
+        sys.executable, "-m", f"{name}_backend", "--port", str(port), "--cameras", str(cameras),
+        "--data-dir", str(folder / "data"), *options,
+    ]  # fmt: skip
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    with answering(command, log, port, "/health", environment, folder):
         yield port
-    finally:
-        end_group(process.pid)
-        process.wait()
 
 
 @contextlib.contextmanager

@@ -17,8 +17,7 @@ from splitter.config import parse, threshold_of
 from splitter.routing import bucket_of
 from tests.process.envoy_rig import ENVOY
 from tests.process.page_commands import Block, Reader, blocks, missing_from
-from tests.process.running import ROOT, ask, wait_until
-from tools.children import end_group, start
+from tests.process.running import ROOT, answering, ask, wait_until
 from tools.ports import free_port
 
 PAGE = ROOT / "docs" / "adopt.md"
@@ -37,23 +36,9 @@ http {{
 """
 
 
-@contextlib.contextmanager
-def child(command: list[str], folder: Path, port: int, path: str = "/") -> Iterator[None]:
+def child(command: list[str], folder: Path, port: int) -> contextlib.AbstractContextManager[None]:
     """A server that answers."""
-    process = start(command, folder / f"{port}.log", cwd=folder)
-    try:
-
-        def ready() -> bool:
-            assert process.poll() is None, (folder / f"{port}.log").read_text()
-            with contextlib.suppress(OSError):
-                return ask(port, path)[0] == 200
-            return False
-
-        wait_until(ready)
-        yield
-    finally:
-        end_group(process.pid)
-        process.wait()
+    return answering(command, folder / f"{port}.log", port, "/", cwd=folder)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ from splitter.control.redis_store import RedisStore
 from splitter.state import Record, resume
 from tests.external.redis_server import RedisServer, redis_server
 from tests.process.fleet_load import Load
-from tests.process.running import ROOT, Splitter, ask, splitter, wait_until
-from tools.children import end_group, start
+from tests.process.running import ROOT, Splitter, answering, ask, splitter
 from tools.ports import free_port
 
 CONFIG = "rollout: {percent: 50}\naccess_log: {sample: 0}\nlisten: {workers: 1}\n"
@@ -31,22 +30,10 @@ AFTER_S = 1.0
 @contextlib.contextmanager
 def counting_backend(folder: Path, name: str) -> Iterator[int]:
     port = free_port()
-    log = folder / f"{name}.log"
     command = [sys.executable, "-m", "tests.process.counting_backend", str(port), name]
-    process = start(command, log, {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, cwd=folder)
-    try:
-
-        def ready() -> bool:
-            assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                return ask(port, "/health")[0] == 200
-            return False
-
-        wait_until(ready)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    with answering(command, folder / f"{name}.log", port, "/health", environment, folder):
         yield port
-    finally:
-        end_group(process.pid)
-        process.wait()
 
 
 @dataclass
