@@ -70,7 +70,7 @@ class Hub:
         self._totals = totals
         self._tasks = tasks
         self._listeners: set[_Listener] = set()
-        self._told_version = int(source.status()["version"])
+        self._told_version = 0  # set when somebody listens
         self._points: deque[Document] = deque(maxlen=POINTS)
         self._sampler: asyncio.Task[None] | None = None
         self._listened_to = asyncio.Event()
@@ -101,9 +101,12 @@ class Hub:
         listener = _Listener(request.transport)
         await response.prepare(request)
         missed = self._events_after(_last_id(request)) if "Last-Event-ID" in request.headers else b""
+        status = self._source.status()
+        if not self._listeners:
+            self._told_version = int(status["version"])  # who comes first is shown all up to here
         self._listeners.add(listener)
         try:
-            now = _status(self._source.status()) + self._history()
+            now = _status(status) + self._history()
             self._put(listener, b"retry: %d\n\n" % _RETRY_MS + missed + now)
             self.start()
             self._listened_to.set()
@@ -155,10 +158,11 @@ class Hub:
         return _message("history", told)
 
     def _changed(self) -> None:
+        if not self._listeners:
+            return  # verdicts change every other second, and nobody is to be told
         status = self._source.status()
         told, self._told_version = self._told_version, int(status["version"])
-        if self._listeners:
-            self._tell(self._events_after(told) + _status(status))
+        self._tell(self._events_after(told) + _status(status))
 
     def _tell(self, message: bytes | None) -> None:
         for listener in tuple(self._listeners):
